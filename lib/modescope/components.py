@@ -1,0 +1,286 @@
+"""Standardise and PCA, streamed over rows: the input may be a float16 memory map far wider than memory is large.
+
+Narrow inputs (rows or columns up to a thousand or so) are solved exactly from the smaller Gram matrix. Others take a
+randomised block Krylov method (Musco & Musco 2015, "Randomized Block Krylov Methods for Stronger and Faster
+Approximate Singular Value Decomposition", algorithm 2), which reads the data four to six times.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.linalg import eigh
+
+from modescope.seeds import stream
+
+BLOCK_VALUES = 1 << 23  # values per block: 32 MiB of float32
+NARROW = 1024  # up to this many rows or columns the Gram matrix is solved exactly
+OVERSAMPLING = 10
+ROUNDS = 12
+CONSTANT = 2.0**-20  # a column whose deviation is below this share of its mean is rounding noise of float32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Components:
+    """Columns' means and deviations, and the leading principal axes of the standardised data.
+
+    `axes` None: standardise only. `inverse_scale` is 1/deviation, and 0 for a constant column: such a column carries
+    nothing, whatever value later rows have there. `variance`: explained variance per axis (divisor N - 1).
+    """
+
+    mean: Float[np.ndarray, " D"]
+    inverse_scale: Float[np.ndarray, " D"]
+    axes: Float[np.ndarray, "P D"] | None
+    variance: Float[np.ndarray, " P"] | None
+    _map: Float[np.ndarray, "D P"] | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.axes is not None:
+            scaled = self.axes.astype(np.float64).T * self.inverse_scale[:, None]
+            object.__setattr__(self, "_map", np.ascontiguousarray(scaled))
+
+    @property
+    def width(self) -> int:
+        return len(self.mean)
+
+    def project(self, features: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "M P"]:
+        """Standardise and rotate: float32, contiguous.
+
+        Sums run in float64 and are rounded once, so a row's scores depend neither on its batch nor on the number of
+        threads (but for the one value in a million that lies on the edge between two float32).
+        """
+        parts = []
+        start = 0
+        for block in _blocks(features, 1 << 22):
+            check_finite(block, start)
+            start += len(block)
+            centred = block.astype(np.float64)
+            centred -= self.mean
+            scores = centred * self.inverse_scale if self._map is None else centred @ self._map
+            parts.append(scores.astype(np.float32))
+        width = self.width if self.axes is None else len(self.axes)
+        return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
+
+    def rebuild(self, scores: Float[np.ndarray, "M P"]) -> Float[np.ndarray, "M D"]:
+        """Back to features, float32; what the axes left out stays at the mean, and constant columns at theirs."""
+        varies = self.inverse_scale > 0
+        scale = np.divide(1.0, self.inverse_scale, where=varies, out=np.zeros_like(self.inverse_scale))
+        rows = np.array(scores, np.float32) if self.axes is None else scores.astype(np.float32) @ self.axes
+        rows *= scale.astype(np.float32)
+        rows += self.mean.astype(np.float32)
+        return rows
+
+
+def check_finite(block: Float[np.ndarray, "B D"], start: int = 0) -> None:
+    """Raise a ValueError that names the rows (counted from `start`) with NaN or infinite values."""
+    if np.isfinite(block.sum(dtype=np.float64)):
+        return
+    rows = np.flatnonzero(~np.isfinite(block).all(1)) + start
+    if len(rows):
+        named = ", ".join(map(str, rows[:5].tolist())) + (", ..." if len(rows) > 5 else "")
+        raise ValueError(
+            f"features has NaN or infinite values in row {named}; every value must be finite: drop or repair these rows"
+        )
+
+
+def fit(features: Float[np.ndarray, "N D"], n: int | None, *, tolerance: float = 1e-3) -> Components:
+    """Fit the standardisation and the first `n` principal axes (None: standardise only).
+
+    Up to `NARROW` rows or columns the axes are exact (to float32 rounding). Beyond, the variance that they capture in
+    all is within about the share `tolerance` of the best possible: the Krylov space grows until its extrapolated gain
+    is below that. Signs: the largest entry of each axis is positive. The same input gives the same result.
+
+    Raises ValueError for NaN or infinite rows (naming them) and for `n` outside 1..min(N - 1, D).
+    """
+    rows, width = features.shape
+    if n is not None and not 1 <= n <= min(rows - 1, width):
+        raise ValueError(
+            f"pca is {n}, but {rows} rows of {width} columns have at most {min(rows - 1, width)} components; "
+            "give a number from 1 to that, or None to standardise only"
+        )
+    block = 0 if n is None else n + OVERSAMPLING
+    narrow = min(rows, width) <= max(NARROW, 8 * block)
+    sketch = np.zeros((0, rows), np.float32)
+    if not narrow:
+        sketch = stream(0, "components").standard_normal((block, rows), dtype=np.float32)
+    mean, inverse_scale, start = _moments(features, sketch)
+    if n is None:
+        return Components(mean=mean, inverse_scale=inverse_scale, axes=None, variance=None)
+    if narrow:
+        solve = _wide_axes if rows < width else _tall_axes
+        axes, variance = solve(features, mean, inverse_scale, n)
+    else:
+        axes, variance = _krylov_axes(features, mean, inverse_scale, start, n, tolerance)
+    axes *= np.where(axes[np.arange(n), np.abs(axes).argmax(1)] < 0, -1, 1)[:, None].astype(axes.dtype)
+    return Components(mean=mean, inverse_scale=inverse_scale, axes=axes.astype(np.float32), variance=variance)
+
+
+def _blocks(features: np.ndarray, values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
+    """Row blocks as float32, in one buffer: each block overwrites the one before."""
+    rows, width = features.shape
+    step = max(1, min(rows, values // max(1, width)))
+    buffer = torch.empty((step, width), dtype=torch.float32)
+    for begin in range(0, rows, step):
+        part = np.array(features[begin : begin + step])  # a copy: torch takes no read-only map
+        _release(features)
+        block = buffer[: len(part)]
+        block.copy_(torch.from_numpy(part))  # several times faster than numpy's conversion of float16
+        yield block.numpy()
+
+
+def _release(features: np.ndarray) -> None:
+    """Let the pages of a read-only map go: the system may keep them, but they no longer count as this process's."""
+    if isinstance(features, np.memmap) and features.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
+        mapping = features
+        while isinstance(mapping, np.ndarray):
+            mapping = mapping.base
+        if isinstance(mapping, mmap.mmap):
+            mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def _standardised(features: np.ndarray, mean: np.ndarray, inverse_scale: np.ndarray) -> Iterator[np.ndarray]:
+    shift, scale = mean.astype(np.float32), inverse_scale.astype(np.float32)
+    for block in _blocks(features):
+        block -= shift
+        block *= scale
+        yield block
+
+
+def _moments(features: np.ndarray, sketch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One pass => mean (D,), 1/deviation (D,), and `sketch` (L, N) times the standardised data (L, D).
+
+    Sums are of differences to a pivot near the mean, so nothing cancels. The sketch is linear in the data: it is taken
+    of those differences and put right at the end, which saves a pass.
+    """
+    rows, width = features.shape
+    pivot = np.zeros(width, np.float32)
+    total, squares = np.zeros(width), np.zeros(width)
+    product = np.zeros((len(sketch), width), np.float32)
+    done = 0
+    for block in _blocks(features):
+        check_finite(block, done)
+        if not done:
+            constant = (block == block[0]).all(0)  # their pivot is the value itself, so that differences are zero
+            pivot = np.where(constant, block[0], block.mean(0, dtype=np.float64).astype(np.float32))
+        block -= pivot
+        total += block.sum(0)
+        squares += np.einsum("nd,nd->d", block, block)
+        product += sketch[:, done : done + len(block)] @ block
+        done += len(block)
+    offset = total / rows
+    mean = pivot + offset
+    deviation = np.sqrt(np.maximum(squares / rows - offset**2, 0.0))
+    varies = deviation > CONSTANT * np.abs(mean)
+    inverse_scale = np.divide(1.0, deviation, where=varies, out=np.zeros(width))
+    product -= np.outer(sketch.sum(1), offset).astype(np.float32)
+    product *= inverse_scale.astype(np.float32)
+    return mean, inverse_scale, product
+
+
+def _leading(gram: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The n largest eigenvalues, descending, and their vectors in columns."""
+    values, vectors = eigh(gram, subset_by_index=(len(gram) - n, len(gram) - 1))
+    return np.maximum(values[::-1], 0.0), np.ascontiguousarray(vectors[:, ::-1])
+
+
+def _tall_axes(
+    features: np.ndarray, mean: np.ndarray, inverse_scale: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    gram = np.zeros((features.shape[1],) * 2)
+    for block in _standardised(features, mean, inverse_scale):
+        exact = block.astype(np.float64)
+        gram += exact.T @ exact
+    values, vectors = _leading(gram, n)
+    return vectors.T.copy(), values / (len(features) - 1)
+
+
+def _wide_axes(
+    features: np.ndarray, mean: np.ndarray, inverse_scale: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    rows, width = features.shape
+    step = max(1, BLOCK_VALUES // rows)
+    spans = [slice(j, min(j + step, width)) for j in range(0, width, step)]
+
+    def columns(span: slice) -> np.ndarray:
+        return (features[:, span].astype(np.float64) - mean[span]) * inverse_scale[span]
+
+    gram = np.zeros((rows, rows))
+    for span in spans:
+        block = columns(span)
+        gram += block @ block.T
+    values, vectors = _leading(gram, n)
+    there = values > 1e-12 * values[0]  # axes without variance have no direction: they stay zero
+    weights = np.divide(vectors, np.sqrt(values), where=there, out=np.zeros_like(vectors)).T
+    return np.concatenate([weights @ columns(span) for span in spans], axis=1), values / (rows - 1)
+
+
+def _krylov_axes(
+    features: np.ndarray, mean: np.ndarray, inverse_scale: np.ndarray, start: np.ndarray, n: int, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rayleigh-Ritz on the block Krylov space of the covariance, grown one pass and one block at a time."""
+    basis = [_orthonormal(start, [])]
+    images: list[np.ndarray] = []
+    captured: list[float] = []
+    for _ in range(ROUNDS):
+        image, following = _power_step(features, mean, inverse_scale, basis[-1])
+        images.append(image)
+        projected = np.concatenate(images)
+        values, vectors = _leading(projected @ projected.T, min(n, len(projected)))
+        captured.append(float(values.sum()))
+        following = _orthonormal(following, basis)
+        if _remaining(captured) <= tolerance * captured[-1] or not len(following):
+            break
+        basis.append(following)
+    axes = np.zeros((n, features.shape[1]), np.float32)
+    variance = np.zeros(n)
+    begin = 0
+    for rows in basis[: len(images)]:
+        axes[: len(values)] += vectors[begin : begin + len(rows)].T.astype(np.float32) @ rows
+        begin += len(rows)
+    variance[: len(values)] = values / (len(features) - 1)
+    return axes, variance
+
+
+def _remaining(captured: list[float]) -> float:
+    """What further rounds would add, if gains go on shrinking at the rate of the last one."""
+    if len(captured) < 3:
+        return np.inf
+    last, before = captured[-1] - captured[-2], captured[-2] - captured[-3]
+    rate = min(max(last, 0.0) / max(before, 1e-300), 0.99)
+    return max(last, 0.0) * rate / (1 - rate)
+
+
+def _power_step(
+    features: np.ndarray, mean: np.ndarray, inverse_scale: np.ndarray, axes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """One pass over standardised data Z: axes (L, D) => Z on the axes (L, N) float64, and that times Z (L, D)."""
+    image = np.empty((len(axes), len(features)))
+    product = np.zeros_like(axes)
+    done = 0
+    for block in _standardised(features, mean, inverse_scale):
+        part = axes @ block.T
+        image[:, done : done + len(block)] = part
+        product += part @ block
+        done += len(block)
+    return image, product
+
+
+def _orthonormal(block: np.ndarray, against: list[np.ndarray]) -> np.ndarray:
+    """Orthonormal rows spanning `block` (L, D) outside the rows of `against`; fewer where the rank is lower.
+
+    Twice Gram-Schmidt and a whitening of the small Gram matrix: far cheaper than QR at this shape.
+    """
+    size = np.linalg.norm(block, axis=1, keepdims=True)
+    block = block / np.where(size > 0, size, 1)
+    for _ in range(2):
+        for rows in against:
+            block = block - (block @ rows.T) @ rows
+        values, vectors = eigh((block @ block.T).astype(np.float64))
+        there = values > 1e-10 * max(values[-1], 1e-10)
+        block = (vectors[:, there] / np.sqrt(values[there])).T.astype(np.float32) @ block
+    return block

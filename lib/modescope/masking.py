@@ -1,0 +1,132 @@
+"""Mask values from picked samples, generation under a mask, and what a mask controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from modescope.generators import Generator
+from modescope.records import Mask
+from modescope.sampling import last, one_step
+from modescope.taps import capture, hold
+
+
+def mean_mask(
+    values: Mapping[str, Tensor | np.ndarray],
+    ids: Sequence[str],
+    *,
+    source: str,
+    sigma: float,
+    weights: Sequence[float] | None = None,
+) -> Mask:
+    """Mask values of several samples, {module path: (n, C, H, W)} => their weighted mean (1, C, H, W), in float32."""
+    share = np.full(len(ids), 1 / max(len(ids), 1)) if weights is None else np.asarray(weights, float) / np.sum(weights)
+    w = torch.from_numpy(share.astype(np.float32))
+    means = {
+        path: torch.einsum("n,nchw->chw", w, torch.as_tensor(np.asarray(v), dtype=torch.float32))[None]
+        for path, v in values.items()
+    }
+    return Mask(values=means, ids=tuple(ids), weights=tuple(share.tolist()), source=source, sigma=sigma)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """Images made under a mask: pixels uint8 (N, C, H, W); what went on from the held layers and what they computed."""
+
+    pixels: np.ndarray
+    held: Mapping[str, np.ndarray]
+    computed: Mapping[str, np.ndarray]
+
+
+@torch.no_grad()
+def generate(
+    generator: Generator, noise: Float[Tensor, "N C H W"], labels: np.ndarray, mask: Mask | None, *, strength: float = 1.0
+) -> Made:
+    """One-step generation from `noise` with the mask held in the step it was recorded for (None: nothing held)."""
+    noise, rows = noise.to(generator.device), generator.rows(labels)
+    if mask is None:
+        x0 = last(one_step(generator.denoise, noise, rows, sigma_max=generator.sigma_max))
+        return Made(pixels=generator.decode(x0), held={}, computed={})
+    if mask.sigma != generator.sigma_max:
+        raise ValueError(
+            f"the mask was recorded at sigma {mask.sigma:g} and this generator makes its step at sigma "
+            f"{generator.sigma_max:g}; hold a mask in the step it was recorded for"
+        )
+    network, paths = generator.network, list(mask.values)
+    with (
+        hold(network, mask.values, strength=strength),
+        capture(network, paths) as computed,
+        capture(network, paths, value="held") as held,
+    ):
+        x0 = last(one_step(generator.denoise, noise, rows, sigma_max=generator.sigma_max))
+    return Made(
+        pixels=generator.decode(x0),
+        held={path: held[path].cpu().numpy() for path in paths},
+        computed={path: computed[path].cpu().numpy() for path in paths},
+    )
+
+
+@torch.no_grad()
+def record(
+    generator: Generator, noise: Float[Tensor, "N C H W"], labels: np.ndarray, paths: Sequence[str]
+) -> tuple[UInt8[np.ndarray, "N C H W"], dict[str, Tensor]]:
+    """One-step generation that records what `paths` compute: uint8 images, {path: (N, C, H, W)} mask values."""
+    with capture(generator.network, paths) as acts:
+        x0 = last(
+            one_step(
+                generator.denoise, noise.to(generator.device), generator.rows(labels), sigma_max=generator.sigma_max
+            )
+        )
+    return generator.decode(x0), {path: acts[path].cpu() for path in paths}
+
+
+@torch.no_grad()
+def scaled_values(
+    generator: Generator, pixels: UInt8[np.ndarray, "N C H W"], labels: np.ndarray, paths: Sequence[str]
+) -> dict[str, Tensor]:
+    """Mask values for real images after the original visualizer: the network's layers on x * sigma_max, no noise."""
+    x = generator.encode(pixels) * generator.sigma_max
+    level = torch.full((len(x),), generator.sigma_max, device=x.device)
+    with capture(generator.network, paths, stop=True) as acts:
+        generator.denoise(x, level, generator.rows(labels))
+    return {path: acts[path].cpu() for path in paths}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What a mask controls, each relative to no mask with the same noise and classes.
+
+    control: median distance from the result to the aim (lower steers better); diversity: mean distance between the
+    results of different seeds (higher varies more); agreement: share of results of the class asked for.
+    """
+
+    control: float
+    diversity: float
+    agreement: float
+
+
+def spread(features: Float[np.ndarray, "A S D"]) -> float:
+    """Mean distance between the results of different seeds for one aim, over all aims."""
+    first, second = np.triu_indices(features.shape[1], 1)
+    return float(np.linalg.norm(features[:, first] - features[:, second], axis=2).mean())
+
+
+def measure_control(
+    aims: Float[np.ndarray, "A D"],
+    masked: Float[np.ndarray, "A S D"],
+    free: Float[np.ndarray, "A S D"],
+    agreement: float,
+) -> Control:
+    """Features of the results with (`masked`) and without (`free`) a mask, A aims x S seeds => what the mask controls."""
+
+    def median(features: np.ndarray) -> float:
+        return float(np.median(np.linalg.norm(features - aims[:, None], axis=2)))
+
+    return Control(
+        control=median(masked) / median(free), diversity=spread(masked) / spread(free), agreement=agreement
+    )

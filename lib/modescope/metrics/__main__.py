@@ -1,0 +1,69 @@
+"""`python -m modescope.metrics real.npy fake.npy`: scores of one set of features against another, with their nulls."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from modescope import files, metrics
+from modescope.neighbours import as_points
+
+
+def _features(path: Path) -> np.ndarray:
+    values = files.read_array(path, mapped=True)
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"{path} holds several arrays; features are one array: save it with np.save")
+    as_points(values, str(path))
+    return values
+
+
+def _report(real: np.ndarray, fake: np.ndarray, k: int) -> str:
+    """The table that is printed."""
+    n, m = len(real), len(fake)
+    for name, count in (("real", n), ("fake", m)):
+        if not 1 <= k < count - 1:
+            raise ValueError(
+                f"k = {k} with {count} {name} samples: the k-th neighbour must not be the farthest of all; "
+                f"use --k of at least 1 and at most {count - 2}, or more {name} samples"
+            )
+    members = metrics.memberships(real, fake, k)
+    clipped = members.clipped()
+    kernel = metrics.kernel_estimate(real, fake)
+    halves = metrics.half_vs_half(real, lambda a, b: metrics.prdc(a, b, k), seed=0) if n // 2 > k else None
+    lines = [f"{n} real, {m} fake samples of {real.shape[1]} dimensions, k = {k}", ""]
+    lines.append(f"{'':18}{'value':>10}  {'95% interval':^19}{'real half vs half':>19}")
+    for name, interval in metrics.intervals(members).items():
+        among = f"{getattr(halves, name):.4f}" if halves else "-"
+        lines.append(f"{name:18}{interval.value:10.4f}  [{interval.low:7.4f}, {interval.high:7.4f}]{among:>20}")
+    lines.append(f"{'clipped density':18}{clipped.density:10.4f}")
+    lines.append(f"{'clipped coverage':18}{clipped.coverage:10.4f}")
+    lines.append(f"{'Frechet distance':18}{metrics.frechet_distance(real, fake):10.4f}")
+    error = 1.96 * kernel.standard_error
+    lines.append(
+        f"{'kernel distance':18}{kernel.value:10.6f}  [{kernel.value - error:.6f}, {kernel.value + error:.6f}]"
+    )
+    lines += ["", f"Coverage of a perfect generator at these counts: {metrics.expected_coverage(n, m, k):.4f}."]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m modescope.metrics", description=__doc__)
+    parser.add_argument("real", type=Path, help=".npy array (N, D): features of real samples")
+    parser.add_argument("fake", type=Path, help=".npy array (M, D): features of generated samples, from the same view")
+    parser.add_argument("--k", type=int, default=5, help="which neighbour sets a radius (default: 5)")
+    options = parser.parse_args(arguments)
+    try:
+        report = _report(_features(options.real), _features(options.fake), options.k)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(report + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

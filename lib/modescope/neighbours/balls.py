@@ -1,0 +1,122 @@
+"""Balls around the samples of one set, counted against the samples of another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from modescope.neighbours.bounds import (
+    CROWDED,
+    Block,
+    Cloud,
+    Side,
+    clouds,
+    default_chunk,
+    exact,
+    full_precision,
+    measure,
+    split,
+)
+from modescope.neighbours.points import blocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balls:
+    """Open balls around C centres, counted against P points, for S choices of radii.
+
+    `inside` is the number of points in each ball, `holding` the number of balls around each point. The sums of the
+    indices that were counted name the one point (or the one ball) wherever the count is 1.
+    """
+
+    inside: Int64[Tensor, "S C"]
+    inside_sum: Int64[Tensor, "S C"]
+    holding: Int64[Tensor, "S P"]
+    holding_sum: Int64[Tensor, "S P"]
+
+
+def count_balls(
+    a: Tensor,
+    b: Tensor,
+    a_squared: Float64[Tensor, "S N"],
+    b_squared: Float64[Tensor, "T M"],
+    *,
+    chunk: int | None = None,
+) -> tuple[Balls, Balls]:
+    """Balls around the samples of `a` counted against `b`, and balls around `b` counted against `a`, in one pass.
+
+    The radii are squared distances, S choices for each sample of `a` and T for each of `b`; a sample lies in a ball
+    when its distance is strictly smaller. A closed ball is the open one of the next larger float64.
+    `chunk` as in `nearest`.
+    """
+    chunk = chunk or default_chunk(a)
+    one, two = clouds(a, b)
+    families = _Family(one, two, a_squared, False), _Family(one, two, b_squared, True)
+    with full_precision(a.device):
+        for rows in blocks(len(a), chunk):
+            for columns in blocks(len(b), 2 * chunk):
+                _count_block(families, one, two, rows, columns)
+    return families[0].balls, families[1].balls
+
+
+def _count_block(families: tuple[_Family, _Family], a: Cloud, b: Cloud, rows: slice, columns: slice) -> None:
+    for dtype in (torch.float32, torch.float64):
+        block = measure(a, b, rows, columns, dtype)
+        found = [family.decide(block, rows, columns) for family in families]
+        if sum(int(pairs.undecided.sum()) for pairs in found) <= block.closeness.numel() // CROWDED:
+            break
+    for family, pairs in zip(families, found, strict=True):
+        family.count(pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Pairs that may lie in a ball: their indices in `a` and `b`, bounds on the distance, and those it leaves open."""
+
+    i: Int64[Tensor, " P"]
+    j: Int64[Tensor, " P"]
+    high: Float64[Tensor, " P"]
+    undecided: Bool[Tensor, " P"]
+
+
+class _Family:
+    """The balls around one of two sets, and their running counts."""
+
+    def __init__(self, a: Cloud, b: Cloud, squared: Float64[Tensor, "S C"], around_b: bool) -> None:
+        self.a, self.b, self.around_b = a, b, around_b
+        self.squared = squared * a.scale**2
+        self.widest = self.squared.amax(dim=0)
+        points = len(a.raw) if around_b else len(b.raw)
+
+        def zeros(count: int) -> Tensor:
+            return torch.zeros((len(squared), count), dtype=torch.int64, device=squared.device)
+
+        centres = squared.shape[1]
+        self.balls = Balls(
+            inside=zeros(centres), inside_sum=zeros(centres), holding=zeros(points), holding_sum=zeros(points)
+        )
+
+    def decide(self, block: Block, rows: slice, columns: slice) -> _Pairs:
+        mine, theirs = (columns, rows) if self.around_b else (rows, columns)
+        flat = Side(block, mine, theirs, self.around_b).above(self.widest[mine])
+        row, column = split(flat, block.closeness.shape[1])
+        low = block.lower(flat)
+        high = low + 2 * (block.row_slack[row] + block.column_slack[column])
+        i, j = row + rows.start, column + columns.start
+        squared = self.squared[:, j if self.around_b else i]
+        return _Pairs(i, j, high, ((low < squared) & (high >= squared)).any(dim=0))
+
+    def count(self, pairs: _Pairs) -> None:
+        high, open_ = pairs.high, pairs.undecided
+        high[open_] = exact(self.a, self.b, pairs.i[open_], pairs.j[open_]) * self.a.scale**2
+        centre, point = (pairs.j, pairs.i) if self.around_b else (pairs.i, pairs.j)
+        for s, squared in enumerate(self.squared):
+            inside = high < squared[centre]
+            c, p = centre[inside], point[inside]
+            one = torch.ones_like(c)
+            self.balls.inside[s].index_add_(0, c, one)
+            self.balls.inside_sum[s].index_add_(0, c, p)
+            self.balls.holding[s].index_add_(0, p, one)
+            self.balls.holding_sum[s].index_add_(0, p, c)

@@ -1,0 +1,197 @@
+"""Squared distances between blocks of samples: fast bounds from float32 matrix products, and exact values.
+
+Distances come from float32 matrix products with a rigorous error bound (Higham 2002, section 3.1). A pair that the
+bound leaves undecided is recomputed from the raw values in float64, so that every decision is the one an all-float64
+computation of sum((x - y)^2) takes, whatever the block size or the thread count.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from modescope.neighbours.points import blocks, rows_within
+
+_DEPTH = 2048  # columns per matrix product: bounds the length of a float32 sum, and with it the rounding error
+_SPARE = 64  # roundings beyond those of the products: norms, centring, thresholds, and the float64 sum itself
+CROWDED = 20  # a block with more than 1 in 20 pairs undecided is cheaper in float64
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Samples, and the same centred and scaled to at most 1 in float32, where squares cannot overflow."""
+
+    raw: Tensor
+    low: Float[Tensor, "N D"]
+    low_squares: Float64[Tensor, " N"]
+    centre: Float64[Tensor, " D"]
+    scale: float  # a power of two: scaling is exact
+
+    def take(self, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor:
+        if dtype == torch.float32:
+            return self.low[rows, columns]
+        return (self.raw[rows, columns].double() - self.centre[columns]) * self.scale
+
+    def squares(self, rows: slice, dtype: torch.dtype) -> Float64[Tensor, " B"]:
+        if dtype == torch.float32:
+            return self.low_squares[rows]
+        return sum(
+            (self.take(rows, depth, dtype).square().sum(dim=1) for depth in blocks(self.raw.shape[1], _DEPTH)),
+            torch.zeros(1, dtype=dtype, device=self.raw.device),
+        )
+
+
+def clouds(*sets: Tensor) -> list[Cloud]:
+    """All sets about the mean of the first. Any centre gives the same decisions; a good one leaves few undecided."""
+    width = sets[0].shape[1]
+    total = sum(
+        (sets[0][rows].sum(dim=0, dtype=torch.float64) for rows in _small(sets[0])),
+        torch.zeros(width, dtype=torch.float64, device=sets[0].device),
+    )
+    centre = total / len(sets[0])
+    peak = max(float(torch.stack(points.aminmax()).abs().max()) for points in sets) + float(centre.abs().max())
+    scale = 2.0 ** max(-500, min(500, -math.frexp(peak)[1]))
+    return [_cloud(points, centre, scale) for points in sets]
+
+
+def _cloud(points: Tensor, centre: Float64[Tensor, " D"], scale: float) -> Cloud:
+    low = torch.empty(points.shape, dtype=torch.float32, device=points.device)
+    squares = torch.empty(len(points), dtype=torch.float64, device=points.device)
+    for rows in _small(points):
+        low[rows] = (points[rows] - centre).mul_(scale)
+        squares[rows] = low[rows].double().square_().sum(dim=1)
+    return Cloud(points, low, squares, centre, scale)
+
+
+def _small(points: Tensor) -> Iterator[slice]:
+    """Blocks of rows whose float64 copies stay in a processor's cache, or fill a GPU."""
+    return blocks(len(points), rows_within(points, 1 << (16 if points.device.type == "cpu" else 24)))
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """The error bound holds for true float32 products: no TF32, no bfloat16, no autocast."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Bounds on the squared distances of a block of pairs, in scaled units.
+
+    `closeness` is at least -d^2 / 2, and at most that plus the two pairs' slacks: low = -2 closeness <= d^2 <= low +
+    2 (row_slack + column_slack).
+    """
+
+    closeness: Float[Tensor, "B W"]
+    row_slack: Float64[Tensor, " B"]
+    column_slack: Float64[Tensor, " W"]
+
+    def lower(self, flat: Int64[Tensor, " P"]) -> Float64[Tensor, " P"]:
+        return -2 * self.closeness.view(-1)[flat].double()
+
+
+def measure(a: Cloud, b: Cloud, rows: slice, columns: slice, dtype: torch.dtype) -> Block:
+    """|computed d^2 - d^2| <= gamma (|x|^2 + |y|^2): 2 |x||y| <= |x|^2 + |y|^2, so the bound is a sum of two slacks."""
+    width = a.raw.shape[1]
+    parts = (a.take(rows, depth, dtype) @ b.take(columns, depth, dtype).T for depth in blocks(width, _DEPTH))
+    product = functools.reduce(Tensor.add_, parts)
+    unit = torch.finfo(dtype).eps / 2
+    roundings = (min(width, _DEPTH) + width // _DEPTH + _SPARE) * unit
+    gamma = roundings / (1 - roundings)
+    tiny = 4 * (width + _SPARE) * torch.finfo(dtype).tiny  # products that underflow have no relative error bound
+    squares_a, squares_b = a.squares(rows, dtype), b.squares(columns, dtype)
+    slack_a, slack_b = squares_a * gamma + tiny, squares_b * gamma + tiny
+    product -= ((squares_a - slack_a) / 2).to(dtype)[:, None]
+    product -= ((squares_b - slack_b) / 2).to(dtype)
+    return Block(product, slack_a, slack_b)
+
+
+def _above(closeness: Float[Tensor, "B W"], floor: Float[Tensor, "#B #W"]) -> Int64[Tensor, " P"]:
+    """Flat positions of the pairs whose closeness exceeds its floor."""
+    if closeness.device.type == "cpu":
+        # NumPy compares and scans several times faster than torch on a CPU.
+        return torch.from_numpy(np.flatnonzero(closeness.numpy() > floor.numpy()))
+    return torch.nonzero((closeness > floor).view(-1)).squeeze(1)
+
+
+def _floor(squared: Float64[Tensor, " R"], dtype: torch.dtype) -> Float[Tensor, " R"]:
+    """Closeness above which a pair may be nearer than this, rounded down; nothing is nearer than 0."""
+    floor = (squared / -2).to(dtype)
+    floor = torch.nextafter(floor, torch.full_like(floor, -torch.inf))
+    return floor.masked_fill(squared <= 0, torch.inf)
+
+
+def exact(a: Cloud, b: Cloud, i: Int64[Tensor, " P"], j: Int64[Tensor, " P"]) -> Float64[Tensor, " P"]:
+    """Squared distances of pairs from the raw values, in raw units; d(x, y) = d(y, x) to the bit."""
+    squared = torch.empty(len(i), dtype=torch.float64, device=i.device)
+    step = rows_within(a.raw, 1 << (16 if i.device.type == "cpu" else 24))
+    for part in blocks(len(i), step):
+        terms = a.raw.index_select(0, i[part]).double() - b.raw.index_select(0, j[part])
+        squared[part] = _row_sums(terms.square_())
+    return squared
+
+
+def _row_sums(terms: Float64[Tensor, "P D"]) -> Float64[Tensor, " P"]:
+    """Sums in an order that depends on D alone, not on the number of rows or threads, as torch's own would."""
+    if terms.device.type == "cpu":
+        return torch.from_numpy(np.add.reduce(terms.numpy(), axis=1))
+    width = terms.shape[1]
+    while width > 1:
+        half = (width + 1) // 2  # an odd column in the middle waits for the next round
+        terms[:, : width - half] += terms[:, half:width]
+        width = half
+    return terms[:, 0]
+
+
+def default_chunk(points: Tensor) -> int:
+    return 512 if points.device.type == "cpu" else 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A block as seen by its rows, or (transposed) by its columns."""
+
+    block: Block
+    mine: slice
+    theirs: slice
+    transposed: bool
+
+    def upper(self, groups: int) -> Float64[Tensor, "R G"]:
+        """Upper bounds on the squared distances of at most `groups` pairs of each sample: the nearest of each group."""
+        values, width = self.block.closeness, self.theirs.stop - self.theirs.start
+        if width >= 2 * groups:
+            size, axis = width // groups, int(not self.transposed)
+            values = values.narrow(axis, 0, size * groups).unflatten(axis, (size, groups)).amax(dim=axis)
+        values = (values.T if self.transposed else values).double()
+        a, b = self.block.row_slack, self.block.column_slack
+        mine, theirs = (b, a) if self.transposed else (a, b)
+        return 2 * (mine + theirs.max())[:, None] - 2 * values
+
+    def above(self, squared: Float64[Tensor, " R"]) -> Int64[Tensor, " P"]:
+        floor = _floor(squared, self.block.closeness.dtype)
+        return _above(self.block.closeness, floor[None] if self.transposed else floor[:, None])
+
+    def pairs(self, flat: Int64[Tensor, " P"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Flat positions => sample, other, lower bound on their squared distance."""
+        row, column = split(flat, self.block.closeness.shape[1])
+        i, j = (column, row) if self.transposed else (row, column)
+        return i + self.mine.start, j + self.theirs.start, self.block.lower(flat)
+
+
+def split(flat: Int64[Tensor, " P"], width: int) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " P"]]:
+    row = torch.div(flat, width, rounding_mode="floor")
+    return row, flat - row * width

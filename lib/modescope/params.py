@@ -1,0 +1,171 @@
+"""The typed mirror of params.yaml: every default stands there, every bound here."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$")]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
+Sigma = Annotated[float, Field(gt=0)]
+T = TypeVar("T")
+Family = Literal["edm"]
+
+
+class ParamsError(ValueError):
+    """params.yaml holds something that it may not."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class RuntimeParams(_Section):
+    device: str
+    threads: Annotated[int, Field(ge=0)]
+
+
+class RealParams(_Section):
+    kind: Literal["digits", "imagenet-npz", "folder"]
+    path: str | None
+    resolution: Positive | None
+
+
+class GenerateParams(_Section):
+    num_samples: Positive
+    batch_size: Positive
+
+
+class GeneratorParams(_Section):
+    checkpoint: str
+    family: Family
+    sampler: Literal["one-step", "heun"]
+    steps: Positive
+    mask_layers: list[str]
+
+
+class ViewParams(_Section):
+    network: str
+    family: Family
+    layers: Annotated[list[str], Field(min_length=1)]
+    protocol: Literal["noised", "scaled"]
+    sigma: Sigma
+
+
+class CaptureParams(_Section):
+    batch_size: Positive
+    shard_rows: Positive
+    dtype: Literal["float32", "float16"]
+
+
+class ReducerParams(_Section):
+    pca: Positive | None
+    n_neighbors: Annotated[int, Field(ge=2)]
+    min_dist: Annotated[float, Field(ge=0, le=1)]
+    n_components: Literal[2, 3]
+    metric: str
+
+
+class MetricsParams(_Section):
+    k: Positive
+
+
+class TrackingParams(_Section):
+    experiment: Annotated[str, Field(min_length=1)]
+
+
+class NetworkParams(_Section):
+    model_channels: Positive
+    channel_mult: Annotated[list[Positive], Field(min_length=1)]
+    channel_mult_emb: Positive
+    num_blocks: Positive
+    attn_resolutions: list[Positive]
+
+
+class TeacherParams(_Section):
+    steps: Positive
+    batch_size: Positive
+    lr: Sigma
+    ema: Rate
+
+
+class DistillationParams(_Section):
+    steps: Positive
+    early_step: Positive
+    batch_size: Positive
+    lr: Sigma
+    settle: Rate
+    ema: Rate
+    generator_every: Positive
+    gan_head_weight: Weight
+    gan_weight: Weight
+
+
+class TrainingParams(_Section):
+    threads: Positive
+    network: NetworkParams
+    teacher: TeacherParams
+    distillation: DistillationParams
+
+
+class Params(_Section):
+    """All of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0)]
+    runtime: RuntimeParams
+    real: RealParams
+    generate: GenerateParams
+    generators: Annotated[dict[Name, GeneratorParams], Field(min_length=1)]
+    views: Annotated[dict[Name, ViewParams], Field(min_length=1)]
+    capture: CaptureParams
+    reducer: ReducerParams
+    metrics: MetricsParams
+    tracking: TrackingParams
+    training: TrainingParams
+
+    def generator(self, name: str) -> GeneratorParams:
+        return _named(self.generators, name, "generator")
+
+    def view(self, name: str) -> ViewParams:
+        return _named(self.views, name, "view")
+
+
+def _named(known: dict[str, T], name: str, what: str) -> T:
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"nearest: {nearest[0]!r}; " if nearest else ""
+        raise ParamsError(f"{what} {name!r} is not in params.yaml; {hint}known: {', '.join(known)}")
+    return known[name]
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    problems = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"] if part != "[key]")
+        if item["type"] == "extra_forbidden":
+            problems.append(f"`{where}` is no parameter (a typing mistake?)")
+        elif item["type"] == "missing":
+            problems.append(f"`{where}` is missing")
+        else:
+            problems.append(f"`{where}` is {item['input']!r}: {item['msg'].lower()}")
+    return f"{path} cannot be used: {'; '.join(problems)}. README.md says what each parameter means; nothing was run"
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """params.yaml => Params. Raises ParamsError naming every wrong key, its value and the rule."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path} is missing; run this in the repository root") from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is no valid YAML: {error}") from error
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise ParamsError(_explain(path, error)) from error

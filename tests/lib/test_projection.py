@@ -1,0 +1,246 @@
+"""The map: fit, place, bring back, save, load."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from modescope.files import DamagedFileError
+from modescope.projection import Reducer
+from modescope.quality import continuity, trustworthiness
+from sklearn.datasets import load_digits
+
+PIXELS, CLASSES = load_digits(return_X_y=True)
+ORDER = np.random.default_rng(0).permutation(len(PIXELS))  # the file is sorted by writer
+ROWS, NEW = PIXELS[ORDER[:500]].astype(np.float32), PIXELS[ORDER[500:600]].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def reducer() -> Reducer:
+    return Reducer.fit(ROWS, pca=20, seed=3)
+
+
+@pytest.fixture
+def folder(reducer: Reducer, tmp_path: Path) -> Path:
+    reducer.save(tmp_path / "reducer")
+    return tmp_path / "reducer"
+
+
+def small(**settings: object) -> Reducer:
+    return Reducer.fit(ROWS[:80], **({"pca": 5, "n_neighbors": 5} | settings))
+
+
+def test_the_map_keeps_neighbours_and_classes_together(reducer: Reducer) -> None:
+    assert reducer.embedding.shape == (500, 2)
+    assert reducer.embedding.dtype == np.float32
+    assert trustworthiness(reducer.scores, reducer.embedding) > 0.93
+    assert continuity(reducer.scores, reducer.embedding) > 0.93
+    # A new digit's nearest rows on the map are of its class far more often than by chance (0.1).
+    chosen, _ = reducer.neighbours(reducer.transform(NEW), 5)
+    assert (CLASSES[ORDER[chosen]] == CLASSES[ORDER[500:600], None]).mean() > 0.8
+
+
+def test_the_same_seed_gives_the_same_map_and_another_seed_another() -> None:
+    one, same, other = small(seed=1), small(seed=1), small(seed=2)
+    np.testing.assert_array_equal(one.embedding, same.embedding)
+    np.testing.assert_array_equal(one.transform(NEW), same.transform(NEW))
+    assert not np.array_equal(one.embedding, other.embedding)
+
+
+def test_a_row_is_placed_the_same_alone_and_in_any_batch(reducer: Reducer) -> None:
+    together = reducer.transform(NEW)
+    alone = np.concatenate([reducer.transform(row[None]) for row in NEW])
+    np.testing.assert_array_equal(alone, together)
+    np.testing.assert_array_equal(reducer.transform(NEW[::-1])[::-1], together)
+
+
+def test_training_rows_come_back_at_their_own_places(reducer: Reducer) -> None:
+    np.testing.assert_array_equal(reducer.transform(ROWS), reducer.embedding)
+    assert (reducer.transform(NEW)[:, None] != reducer.embedding).any(2).all()
+
+
+def test_no_rows_give_no_places(reducer: Reducer) -> None:
+    assert reducer.transform(NEW[:0]).shape == (0, 2)
+
+
+def test_a_read_only_float16_map_fits(tmp_path: Path) -> None:
+    np.save(tmp_path / "features.npy", ROWS[:80].astype(np.float16))
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    fitted = Reducer.fit(mapped, pca=5, n_neighbors=5)
+    np.testing.assert_array_equal(fitted.embedding, small().embedding)  # digits are whole numbers
+    np.testing.assert_array_equal(fitted.transform(mapped), fitted.embedding)
+
+
+@pytest.mark.parametrize("settings", [{"pca": None}, {"metric": "cosine"}, {"n_components": 3}, {"repeatable": False}])
+def test_other_settings_fit_place_and_bring_back(settings: dict) -> None:
+    fitted = small(**settings)
+    points = fitted.transform(NEW[:7])
+    assert points.shape == (7, settings.get("n_components", 2))
+    assert np.isfinite(points).all()
+    for method in ("neighbours", "barycentric"):
+        assert fitted.inverse_transform(points, method).shape == (7, 64)
+
+
+def test_a_new_process_loads_the_map_without_umap_and_places_rows_at_the_same_bits(
+    reducer: Reducer, folder: Path
+) -> None:
+    np.save(folder / "new.npy", NEW)
+    code = (
+        "import sys, numpy as np\nfrom modescope.projection import Reducer\n"
+        "r = Reducer.load(sys.argv[1])\nassert not {'umap', 'numba'} & sys.modules.keys()\n"
+        "np.save(sys.argv[1] + '/places.npy', r.transform(np.load(sys.argv[1] + '/new.npy')))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+    np.testing.assert_array_equal(np.load(folder / "places.npy"), reducer.transform(NEW))
+
+
+def test_a_loaded_map_is_the_saved_one(reducer: Reducer, folder: Path) -> None:
+    loaded = Reducer.load(folder)
+    assert loaded.settings == reducer.settings
+    assert loaded.versions == reducer.versions
+    np.testing.assert_array_equal(loaded.embedding, reducer.embedding)
+    points = reducer.transform(NEW[:5])
+    for method in ("neighbours", "barycentric", "umap"):
+        np.testing.assert_array_equal(
+            loaded.inverse_transform(points, method), reducer.inverse_transform(points, method)
+        )
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+
+
+def test_a_map_without_pca_is_saved_too(tmp_path: Path) -> None:
+    fitted = small(pca=None)
+    fitted.save(tmp_path)
+    np.testing.assert_array_equal(Reducer.load(tmp_path).transform(NEW), fitted.transform(NEW))
+
+
+def test_a_map_of_other_library_versions_loads_with_a_warning(
+    folder: Path, reducer: Reducer, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = json.loads((folder / "reducer.json").read_text())
+    record["versions"]["umap-learn"] = "0.4.0"
+    (folder / "reducer.json").write_text(json.dumps(record))
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(Reducer.load(folder).transform(NEW), reducer.transform(NEW))
+    assert "umap-learn 0.4.0 (here" in caplog.text
+    assert "fit it again" in caplog.text
+
+
+def test_a_map_of_another_format_says_what_to_do(folder: Path) -> None:
+    (folder / "reducer.json").write_text('{"format": 99}')
+    with pytest.raises(ValueError, match=r"format 99, this modescope reads format 1; fit the map again"):
+        Reducer.load(folder)
+
+
+def test_missing_and_damaged_files_are_named(folder: Path) -> None:
+    arrays = folder / "reducer.safetensors"
+    intact = arrays.read_bytes()
+    arrays.write_bytes(intact[: len(intact) // 2])
+    with pytest.raises(DamagedFileError, match=r"reducer\.safetensors cannot be read"):
+        Reducer.load(folder)
+    arrays.write_bytes(intact[:-1] + bytes([intact[-1] ^ 1]))
+    with pytest.raises(DamagedFileError, match=r"does not have the checksum that reducer\.json names"):
+        Reducer.load(folder)
+    arrays.unlink()
+    with pytest.raises(DamagedFileError, match=r"reducer\.safetensors is missing"):
+        Reducer.load(folder)
+    (folder / "reducer.json").unlink()
+    with pytest.raises(DamagedFileError, match=r"reducer\.json is missing"):
+        Reducer.load(folder)
+    (folder / "reducer.json").write_text('{"format": 1}')
+    with pytest.raises(DamagedFileError, match="lacks 'curve', 'settings', 'sha256', 'versions'"):
+        Reducer.load(folder)
+
+
+def test_neighbours_of_a_training_place_begin_with_that_row(reducer: Reducer) -> None:
+    indices, weights = reducer.neighbours(reducer.embedding[:20], 4)
+    assert indices[:, 0].tolist() == list(range(20))
+    np.testing.assert_allclose(weights[:, 0], 1, atol=1e-5)
+    indices, weights = reducer.neighbours(reducer.transform(NEW), 6)
+    exact = np.linalg.norm(reducer.embedding.astype(np.float64) - reducer.transform(NEW)[:, None], axis=2)
+    np.testing.assert_array_equal(indices, exact.argsort(1)[:, :6])
+    nearness = 1 / np.sort(exact, 1)[:, :6]
+    np.testing.assert_allclose(weights, nearness / nearness.sum(1, keepdims=True), rtol=1e-6)
+
+
+def test_corners_rebuild_the_point_inside_the_hull_and_fall_back_to_the_nearest_outside(reducer: Reducer) -> None:
+    inside = reducer.embedding[:50].mean(0, keepdims=True)
+    indices, weights = reducer.corners(inside)
+    np.testing.assert_allclose(weights @ reducer.embedding[indices[0]], inside, rtol=1e-4)
+    assert weights.min() >= -1e-9
+    far = np.full((1, 2), 1e3, np.float32)
+    indices, _ = reducer.corners(far)
+    assert set(indices[0].tolist()) == {int(np.linalg.norm(reducer.embedding - far, axis=1).argmin())}
+
+
+def test_training_places_bring_their_rows_back(reducer: Reducer) -> None:
+    for method in ("neighbours", "barycentric"):
+        given = reducer.inverse_transform(reducer.embedding[:30], method, features=ROWS)
+        np.testing.assert_allclose(given, ROWS[:30], atol=0.05)
+        rebuilt = reducer.inverse_transform(reducer.embedding[:30], method)
+        np.testing.assert_allclose(rebuilt, reducer.components.rebuild(reducer.scores[:30]), atol=0.05)
+
+
+def test_the_default_inverse_errs_least_on_rows_that_the_map_has_not_seen(reducer: Reducer) -> None:
+    errors = {method: reducer.round_trip(NEW, method) for method in ("neighbours", "barycentric", "umap")}
+    assert errors["neighbours"].features == min(error.features for error in errors.values())
+    assert errors["neighbours"].features < 0.75
+    assert errors["neighbours"].place < 0.1 < 1
+    assert errors["neighbours"].place < errors["umap"].place
+
+
+def test_points_off_the_data_are_flagged(reducer: Reducer) -> None:
+    low, high = reducer.embedding.min(0), reducer.embedding.max(0)
+    off = np.stack([low - 5, high + 5])
+    assert reducer.extrapolates(off).all()
+    grid = np.stack(np.meshgrid(*np.linspace(low, high, 40).T), -1).reshape(-1, 2).astype(np.float32)
+    gap = np.linalg.norm(grid[:, None] - reducer.embedding, axis=2).min(1).argmax()
+    assert reducer.extrapolates(grid[gap : gap + 1]).all()  # the widest hole between clusters
+    assert reducer.extrapolates(reducer.embedding).mean() < 0.05
+    assert reducer.extrapolates(reducer.transform(NEW)).mean() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"metric": "hamming"}, "metric 'hamming' is unknown; use 'euclidean' or 'cosine'"),
+        ({"n_neighbors": 1}, "n_neighbors is 1; a neighbourhood has at least 2 rows"),
+        ({"n_neighbors": 80}, r"features has shape \(80, 64\), n_neighbors is 80; .* lower n_neighbors"),
+        ({"n_components": 1}, "n_components is 1; a map has two or three dimensions"),
+        ({"min_dist": -0.1}, "min_dist is -0.1; give a map distance from 0 to 1"),
+        ({"seed": -1}, "seed is -1; give a whole number"),
+        ({"pca": 65}, "pca is 65, but 80 rows of 64 columns have at most 64 components"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small(**settings)
+
+
+def test_features_that_do_not_fit_are_refused(reducer: Reducer) -> None:
+    with pytest.raises(ValueError, match=r"shape \(100, 63\), this map was fitted on 64 columns"):
+        reducer.transform(NEW[:, 1:])
+    broken = NEW.copy()
+    broken[41, 5] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite values in row 41"):
+        reducer.transform(broken)
+    with pytest.raises(ValueError, match="NaN or infinite values in row 41"):
+        Reducer.fit(broken)
+
+
+def test_questions_that_do_not_fit_are_refused(reducer: Reducer) -> None:
+    points = reducer.embedding[:2]
+    with pytest.raises(ValueError, match=r"points has shape \(2, 3\); give finite map coordinates \(M, 2\)"):
+        reducer.inverse_transform(np.zeros((2, 3), np.float32))
+    with pytest.raises(ValueError, match="finite map coordinates"):
+        reducer.extrapolates(np.full((1, 2), np.nan, np.float32))
+    with pytest.raises(ValueError, match="k is 501, the map has 500 rows"):
+        reducer.neighbours(points, 501)
+    with pytest.raises(ValueError, match=r"quantile is 0\.0; give a share"):
+        reducer.extrapolates(points, quantile=0.0)
+    with pytest.raises(ValueError, match=r"features has shape \(100, 64\), this map was fitted on 500 rows"):
+        reducer.inverse_transform(points, features=NEW)
