@@ -21,11 +21,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from sklearn.manifold import trustworthiness
+from sklearn.preprocessing import StandardScaler
+
 from modescope.components import Components
 from modescope.layout import Layout
 from modescope.projection import Reducer, Settings
-from sklearn.manifold import trustworthiness
-from sklearn.preprocessing import StandardScaler
 
 K = 15
 

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from modescope.images import ImageSource, archive, open_images
 from PIL import Image
+
+from modescope.images import ImageSource, archive, open_images
 
 BATCH, SIDE = 128, 64
 MEMORY = """

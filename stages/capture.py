@@ -47,9 +47,7 @@ def capture(params: Params, view_name: str, source: str) -> None:
         protocol=view.protocol,
     )
     folder = DATA / "activations" / view_name / source
-    store.write_rows(
-        folder, batches, table, kind="activations", config=config, shard_rows=params.capture.shard_rows
-    )
+    store.write_rows(folder, batches, table, kind="activations", config=config, shard_rows=params.capture.shard_rows)
 
 
 if __name__ == "__main__":

@@ -84,9 +84,7 @@ def evaluate(params: Params, view_name: str, name: str) -> None:
     maps = DATA / "maps" / view_name
     points = store.read_map(maps / "real.parquet", real.ids), store.read_map(maps / f"{name}.parquet", fake.ids)
     title = f"{name} on view {view_name}: recall {scores['recall']:.3f}, coverage {scores['coverage']:.3f}"
-    files.write_bytes(
-        folder / f"{name}.map.png", figures.png(figures.map_figure(*points, fake.labels, classes, title))
-    )
+    files.write_bytes(folder / f"{name}.map.png", figures.png(figures.map_figure(*points, fake.labels, classes, title)))
     bars = figures.coverage_figure(table, f"{name}: classes", expected=scores["equal_laws"]["coverage"])
     files.write_bytes(folder / f"{name}.classes.png", figures.png(bars))
 

@@ -17,8 +17,9 @@ from torch import nn
 
 from modescope import files, runtime, seeds, store
 from modescope.edm import EDMPrecond
-from modescope.generators import encode_images
+from modescope.generators import encode_images, load_generator
 from modescope.params import Params
+from modescope.records import ImageSet
 from modescope.training import Data, Distillation, TeacherTraining
 from stages import DATA, progress, run
 
@@ -49,52 +50,72 @@ def provenance(params: Params, **more: Any) -> dict[str, Any]:
     }
 
 
-def train(params: Params) -> None:
-    runtime.start("cpu", params.training.threads)
-    real = store.open_stored_images(DATA / "real").select()
-    channels, size = real.pixels.shape[1], real.pixels.shape[2]
-    config = {
-        "img_resolution": size,
-        "img_channels": channels,
-        "label_dim": int(real.labels.max()) + 1,
-        **params.training.network.model_dump(),
-    }
-    images, labels = encode_images(real.pixels), torch.from_numpy(real.labels)
-    torch.manual_seed(int(seeds.stream(params.seed, "initial weights").integers(2**62)))
+def kept_teacher(params: Params) -> EDMPrecond | None:
+    """The teacher that lies in data/checkpoints, if it was trained with the parameters of today."""
+    path = FOLDER / "teacher.safetensors"
+    if not path.exists():
+        return None
+    trained = json.loads(files.read_tensors(path)[1]["provenance"])
+    today = params.training.model_dump()
+    same = trained["seed"] == params.seed and all(trained["params"][x] == today[x] for x in ("network", "teacher"))
+    return load_generator(path, device="cpu").network if same else None  # type: ignore[return-value]
 
+
+def train_teacher(params: Params, images: ImageSet, config: dict[str, Any]) -> EDMPrecond:
     how = params.training.teacher
-    data = Data(images, labels, torch_rng(params.seed, "teacher"))
+    torch.manual_seed(int(seeds.stream(params.seed, "initial weights").integers(2**62)))
     teaching = TeacherTraining(
-        EDMPrecond(**config), data, steps=how.steps, batch_size=how.batch_size, lr=how.lr, ema=how.ema
-    )
-    start, losses = time.perf_counter(), []
-    for loss in progress(teaching, "teacher", "step"):
-        losses.append(loss)
-    seconds = round(time.perf_counter() - start)
-    teacher = teaching.average.network
-    final_loss = float(np.mean(losses[-100:]))
-    save("teacher", teacher, config, provenance(params, steps=how.steps, seconds=seconds, loss=final_loss))
-
-    distil = params.training.distillation
-    distillation = Distillation(
-        teacher,
-        Data(images, labels, torch_rng(params.seed, "distillation")),
-        steps=distil.steps,
-        batch_size=distil.batch_size,
-        lr=distil.lr,
-        gan_head_weight=distil.gan_head_weight,
-        gan_weight=distil.gan_weight,
-        generator_every=distil.generator_every,
-        settle=distil.settle,
-        ema=distil.ema,
+        EDMPrecond(**config),
+        data_of(images, params, "teacher"),
+        steps=how.steps,
+        batch_size=how.batch_size,
+        lr=how.lr,
+        ema=how.ema,
     )
     start = time.perf_counter()
-    names = {distil.early_step: "dmd2-early", distil.steps: "dmd2"}
+    losses = list(progress(teaching, "teacher", "step"))
+    seconds, loss = round(time.perf_counter() - start), float(np.mean(losses[-100:]))
+    save("teacher", teaching.average.network, config, provenance(params, steps=how.steps, seconds=seconds, loss=loss))
+    return teaching.average.network
+
+
+def distil(params: Params, images: ImageSet, teacher: EDMPrecond, config: dict[str, Any]) -> None:
+    how = params.training.distillation
+    distillation = Distillation(
+        teacher,
+        data_of(images, params, "distillation"),
+        steps=how.steps,
+        batch_size=how.batch_size,
+        lr=how.lr,
+        gan_head_weight=how.gan_head_weight,
+        gan_weight=how.gan_weight,
+        generator_every=how.generator_every,
+        settle=how.settle,
+        ema=how.ema,
+    )
+    start = time.perf_counter()
     for step, _ in enumerate(progress(distillation, "distillation", "step"), start=1):
-        if step in names:
-            seconds = round(time.perf_counter() - start)
-            average = distillation.average.network
-            save(names[step], average, config, provenance(params, steps=step, seconds=seconds))
+        early = step == how.early_step
+        if early or step == how.steps or step % how.save_every == 0:
+            made = provenance(params, steps=step, seconds=round(time.perf_counter() - start))
+            save("dmd2-early" if early else "dmd2", distillation.average.network, config, made)
+
+
+def data_of(images: ImageSet, params: Params, purpose: str) -> Data:
+    return Data(encode_images(images.pixels), torch.from_numpy(images.labels), torch_rng(params.seed, purpose))
+
+
+def train(params: Params) -> None:
+    runtime.start("cpu", params.training.threads)
+    images = store.open_stored_images(DATA / "real").select()
+    config = {
+        "img_resolution": images.pixels.shape[2],
+        "img_channels": images.pixels.shape[1],
+        "label_dim": int(images.labels.max()) + 1,
+        **params.training.network.model_dump(),
+    }
+    teacher = kept_teacher(params) or train_teacher(params, images, config)
+    distil(params, images, teacher, config)
 
 
 if __name__ == "__main__":

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from jaxtyping import install_import_hook
 
-install_import_hook("modescope", "beartype.beartype")
+# The numeric tower: an int is a fine float, as everywhere in Python.
+install_import_hook("modescope", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")

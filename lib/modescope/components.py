@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from scipy.linalg import eigh
 
 from modescope.seeds import stream
 
-BLOCK_VALUES = 1 << 23  # values per block: 32 MiB of float32
+BLOCK_VALUES = 1 << 24  # values per block: 64 MiB of float32; products with fewer rows at a time are slower
+THREADED = 1 << 18
 NARROW = 1024  # up to this many rows or columns the Gram matrix is solved exactly
 OVERSAMPLING = 10
 ROUNDS = 12
@@ -37,12 +39,14 @@ class Components:
     inverse_scale: Float[np.ndarray, " D"]
     axes: Float[np.ndarray, "P D"] | None
     variance: Float[np.ndarray, " P"] | None
-    _map: Float[np.ndarray, "D P"] | None = field(init=False, repr=False, default=None)
+    _map: Float[np.ndarray, "P D"] | None = field(init=False, repr=False, default=None)
+    _origin: Float[np.ndarray, " P"] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         if self.axes is not None:
-            scaled = self.axes.astype(np.float64).T * self.inverse_scale[:, None]
-            object.__setattr__(self, "_map", np.ascontiguousarray(scaled))
+            scaled = self.axes * self.inverse_scale
+            object.__setattr__(self, "_map", scaled)
+            object.__setattr__(self, "_origin", scaled @ self.mean)
 
     @property
     def width(self) -> int:
@@ -56,15 +60,19 @@ class Components:
         """
         parts = []
         start = 0
-        for block in _blocks(features, 1 << 22):
+        for block in _blocks(features):
             check_finite(block, start)
             start += len(block)
-            centred = block.astype(np.float64)
-            centred -= self.mean
-            scores = centred * self.inverse_scale if self._map is None else centred @ self._map
-            parts.append(scores.astype(np.float32))
+            parts.append(self._rotate(block.astype(np.float64)).astype(np.float32))
         width = self.width if self.axes is None else len(self.axes)
         return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
+
+    def _rotate(self, exact: np.ndarray) -> np.ndarray:
+        if self._map is None:
+            return (exact - self.mean) * self.inverse_scale
+        if len(exact) == 1:  # a matrix times a vector reads the map at full speed, where a product of matrices does not
+            return (self._map @ exact[0] - self._origin)[None]
+        return exact @ self._map.T - self._origin
 
     def rebuild(self, scores: Float[np.ndarray, "M P"]) -> Float[np.ndarray, "M D"]:
         """Back to features, float32; what the axes left out stays at the mean, and constant columns at theirs."""
@@ -120,34 +128,37 @@ def fit(features: Float[np.ndarray, "N D"], n: int | None, *, tolerance: float =
     return Components(mean=mean, inverse_scale=inverse_scale, axes=axes.astype(np.float32), variance=variance)
 
 
-def _blocks(features: np.ndarray, values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
+def _blocks(features: np.ndarray) -> Iterator[np.ndarray]:
     """Row blocks as float32, in one buffer: each block overwrites the one before."""
     rows, width = features.shape
-    step = max(1, min(rows, values // max(1, width)))
+    step = max(1, min(rows, BLOCK_VALUES // max(1, width)))
     buffer = torch.empty((step, width), dtype=torch.float32)
     for begin in range(0, rows, step):
         part = np.array(features[begin : begin + step])  # a copy: torch takes no read-only map
         _release(features)
         block = buffer[: len(part)]
-        block.copy_(torch.from_numpy(part))  # several times faster than numpy's conversion of float16
+        if part.size > THREADED:
+            block.copy_(torch.from_numpy(part))  # several times faster than numpy's conversion of float16
+        else:
+            block.numpy()[:] = part  # without waking threads for one row
         yield block.numpy()
 
 
 def _release(features: np.ndarray) -> None:
     """Let the pages of a read-only map go: the system may keep them, but they no longer count as this process's."""
     if isinstance(features, np.memmap) and features.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
-        mapping = features
+        mapping: Any = features
         while isinstance(mapping, np.ndarray):
             mapping = mapping.base
         if isinstance(mapping, mmap.mmap):
             mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def _standardised(features: np.ndarray, mean: np.ndarray, inverse_scale: np.ndarray) -> Iterator[np.ndarray]:
-    shift, scale = mean.astype(np.float32), inverse_scale.astype(np.float32)
+def _centred(features: np.ndarray, mean: np.ndarray) -> Iterator[np.ndarray]:
+    """Differences to the mean; dividing by the deviation is left to the small side of each product."""
+    shift = mean.astype(np.float32)
     for block in _blocks(features):
         block -= shift
-        block *= scale
         yield block
 
 
@@ -192,9 +203,10 @@ def _tall_axes(
     features: np.ndarray, mean: np.ndarray, inverse_scale: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
     gram = np.zeros((features.shape[1],) * 2)
-    for block in _standardised(features, mean, inverse_scale):
+    for block in _centred(features, mean):
         exact = block.astype(np.float64)
         gram += exact.T @ exact
+    gram *= np.outer(inverse_scale, inverse_scale)
     values, vectors = _leading(gram, n)
     return vectors.T.copy(), values / (len(features) - 1)
 
@@ -261,12 +273,15 @@ def _power_step(
     """One pass over standardised data Z: axes (L, D) => Z on the axes (L, N) float64, and that times Z (L, D)."""
     image = np.empty((len(axes), len(features)))
     product = np.zeros_like(axes)
+    scale = inverse_scale.astype(np.float32)
+    scaled = axes * scale
     done = 0
-    for block in _standardised(features, mean, inverse_scale):
-        part = axes @ block.T
-        image[:, done : done + len(block)] = part
-        product += part @ block
+    for block in _centred(features, mean):
+        part = block @ scaled.T
+        image[:, done : done + len(block)] = part.T
+        product += part.T @ block
         done += len(block)
+    product *= scale
     return image, product
 
 

@@ -38,7 +38,7 @@ _RELU_GAIN = (1 / 3) ** 0.5
 
 def karras_sigmas(
     steps: int, *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
-) -> Float[np.ndarray, "K"]:
+) -> Float[np.ndarray, " K"]:
     """Noise levels from `sigma_max` down to `sigma_min`, float64 (Karras et al. 2022, eq. 5, without the final zero)."""
     if steps < 1:
         raise ValueError(f"steps {steps} must be at least 1")
@@ -157,7 +157,7 @@ class NoiseEmbedding(nn.Module):
         super().__init__()
         self.channels = channels
 
-    def forward(self, c_noise: Float[Tensor, "N"]) -> Float[Tensor, "N D"]:
+    def forward(self, c_noise: Float[Tensor, " N"]) -> Float[Tensor, "N D"]:
         half = self.channels // 2
         frequencies = (1 / 10000) ** (torch.arange(half, dtype=torch.float32, device=c_noise.device) / half)
         angles = c_noise[:, None] * frequencies.to(c_noise.dtype)
@@ -295,15 +295,11 @@ class EDMPrecond(nn.Module):
             label_dropout=label_dropout,
         )
 
-    def forward(
-        self,
-        x: Float[Tensor, "N C H W"],
-        sigma: Float[Tensor, "N"],
-        class_labels: Float[Tensor, "N L"] | None = None,
-    ) -> Float[Tensor, "N C H W"]:
-        """Denoise `x` (data in about [-1, 1], plus noise of standard deviation `sigma` > 0).
+    def forward(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        """Denoise `x` (N, C, H, W): data in about [-1, 1] plus noise of standard deviation `sigma` (N,) > 0.
 
-        `class_labels`: one float row per image (one-hot, uniform, zero or any blend); required when `label_dim` > 0.
+        `class_labels` (N, label_dim): one float row per image (one-hot, uniform, zero or any blend), required when
+        `label_dim` > 0. Returns the denoised images (N, C, H, W). ValueError for other shapes or sigma <= 0.
         """
         self._check(x, sigma, class_labels)
         s = sigma.to(torch.promote_types(x.dtype, torch.float32))[:, None, None, None]

@@ -23,7 +23,7 @@ def class_colours(classes: int) -> list[str]:
 def map_figure(
     real: Float[np.ndarray, "N E"],
     fake: Float[np.ndarray, "M E"],
-    labels: Int64[np.ndarray, "M"],
+    labels: Int64[np.ndarray, " M"],
     class_names: Sequence[str],
     title: str,
 ) -> Figure:

@@ -59,17 +59,17 @@ class Generator:
         return next(self.network.parameters()).device
 
     def denoise(
-        self, x: Float[Tensor, "N C H W"], sigma: Float[Tensor, "N"], rows: Float[Tensor, "N L"] | None
+        self, x: Float[Tensor, "N C H W"], sigma: Float[Tensor, " N"], rows: Float[Tensor, "N L"] | None
     ) -> Float[Tensor, "N C H W"]:
         """Noised input => the network's estimate of the clean one."""
         return self.network(x, sigma, rows)
 
-    def rows(self, labels: Int64[np.ndarray, "N"]) -> Float[Tensor, "N L"] | None:
+    def rows(self, labels: Int64[np.ndarray, " N"]) -> Float[Tensor, "N L"] | None:
         """Class labels => one-hot condition rows; None for an unconditional network."""
         if not self.num_classes:
             return None
         labels = np.asarray(labels)
-        if len(labels) and not (0 <= labels.min() and labels.max() < self.num_classes):
+        if len(labels) and not (labels.min() >= 0 and labels.max() < self.num_classes):
             wrong = labels[(labels < 0) | (labels >= self.num_classes)][0]
             raise ValueError(f"class label {wrong} is outside 0..{self.num_classes - 1}, the classes of this network")
         return nn.functional.one_hot(torch.from_numpy(labels), self.num_classes).to(self.device, torch.float32)
@@ -123,7 +123,9 @@ def infer_edm_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     first = state[entries[0].group(0)]
     emb, channels = state["model.map_layer0.weight"].shape
     blocks = re.compile(r"model\.enc\.(\d+)x\1_block(\d+)\.conv1\.weight")
-    found = {(int(m.group(1)), int(m.group(2))): state[name].shape[0] for name in state if (m := blocks.fullmatch(name))}
+    found = {
+        (int(m.group(1)), int(m.group(2))): state[name].shape[0] for name in state if (m := blocks.fullmatch(name))
+    }
     levels = sorted({res for res, _ in found}, reverse=True)
     label = state.get("model.map_label.weight")
     return {
@@ -140,7 +142,9 @@ def infer_edm_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.exists():
-        raise CheckpointError(f"checkpoint {path} does not exist; check `generators` in params.yaml, or run `dvc repro`")
+        raise CheckpointError(
+            f"checkpoint {path} does not exist; check `generators` in params.yaml, or run `dvc repro`"
+        )
     if path.suffix == ".safetensors":
         tensors, metadata = files.read_tensors(path)
         return {name: torch.from_numpy(value) for name, value in tensors.items()}, metadata
@@ -148,7 +152,9 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises a different type for each way in which a file can be wrong
-            raise CheckpointError(f"checkpoint {path} is refused ({type(error).__name__}): not plain tensors") from error
+            raise CheckpointError(
+                f"checkpoint {path} is refused ({type(error).__name__}): not plain tensors"
+            ) from error
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise CheckpointError(f"checkpoint {path} is no flat dictionary of tensors, as DMD2's pytorch_model.bin is")
         return state, {}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from modescope import seeds
 from modescope.generators import Generator
 from modescope.records import Mask
 from modescope.sampling import last, one_step
@@ -34,6 +36,44 @@ def mean_mask(
     return Mask(values=means, ids=tuple(ids), weights=tuple(share.tolist()), source=source, sigma=sigma)
 
 
+def shares(ids: Sequence[str]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Ids, some of them repeated => each once, in order of first appearance, and its share of the whole (sums to 1)."""
+    if not ids:
+        raise ValueError("ids is empty; a mask is the mean of at least one sample: pick a neighbour")
+    counts = Counter(ids)
+    return tuple(counts), tuple(n / len(ids) for n in counts.values())
+
+
+def nearest_rows(
+    queries: Float[np.ndarray, "M D"], blocks: Iterable[Float[np.ndarray, "B D"]], k: int
+) -> Int64[np.ndarray, "M K"]:
+    """The k rows nearest to each query (Euclidean), nearest first; equal distances in the order of their rows.
+
+    `blocks` are the rows in order, a part at a time, so that they need not fit in memory together. Distances come from
+    differences, summed in float64: few queries against many rows.
+    """
+    best = np.full((len(queries), 0), np.inf)
+    rows = np.empty((len(queries), 0), np.int64)
+    start = 0
+    for block in blocks:
+        squared = np.empty((len(queries), len(block)))
+        for row, query in zip(squared, queries, strict=True):
+            np.square(block - query).sum(axis=1, dtype=np.float64, out=row)
+        best = np.concatenate([best, squared], axis=1)
+        rows = np.concatenate([rows, np.broadcast_to(np.arange(start, start + len(block)), squared.shape)], axis=1)
+        kept = np.argsort(best, axis=1, kind="stable")[:, :k]
+        best, rows = np.take_along_axis(best, kept, 1), np.take_along_axis(rows, kept, 1)
+        start += len(block)
+    if not 1 <= k <= start:
+        raise ValueError(f"k is {k}, there are {start} rows to choose from; give a number from 1 to that")
+    return rows
+
+
+def fresh_noise(seed: int, shape: tuple[int, int, int]) -> Float[Tensor, "1 C H W"]:
+    """Standard normal noise for one new image: its own stream, apart from those of the pipeline's samples."""
+    return torch.from_numpy(seeds.normal(seed, "made", [0], shape))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """Images made under a mask: pixels uint8 (N, C, H, W); what went on from the held layers and what they computed."""
@@ -45,7 +85,12 @@ class Made:
 
 @torch.no_grad()
 def generate(
-    generator: Generator, noise: Float[Tensor, "N C H W"], labels: np.ndarray, mask: Mask | None, *, strength: float = 1.0
+    generator: Generator,
+    noise: Float[Tensor, "N C H W"],
+    labels: np.ndarray,
+    mask: Mask | None,
+    *,
+    strength: float = 1.0,
 ) -> Made:
     """One-step generation from `noise` with the mask held in the step it was recorded for (None: nothing held)."""
     noise, rows = noise.to(generator.device), generator.rows(labels)
@@ -127,6 +172,4 @@ def measure_control(
     def median(features: np.ndarray) -> float:
         return float(np.median(np.linalg.norm(features - aims[:, None], axis=2)))
 
-    return Control(
-        control=median(masked) / median(free), diversity=spread(masked) / spread(free), agreement=agreement
-    )
+    return Control(control=median(masked) / median(free), diversity=spread(masked) / spread(free), agreement=agreement)

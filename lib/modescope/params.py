@@ -97,6 +97,7 @@ class TeacherParams(_Section):
 
 class DistillationParams(_Section):
     steps: Positive
+    save_every: Positive
     early_step: Positive
     batch_size: Positive
     lr: Sigma

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def heun(
     """
     sigmas = [*karras_sigmas(steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho).tolist(), 0.0]
     x = noise * sigma_max
-    for index, (now, after) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+    for index, (now, after) in enumerate(pairwise(sigmas)):
         x0 = denoise(x, _levels(x, now), rows)
         yield Step(index=index, sigma=now, noised=x, x0=x0)
         if after == 0.0:
@@ -89,7 +90,7 @@ def last(steps: Iterator[Step]) -> Float[Tensor, "N C H W"]:
     return step.x0
 
 
-def balanced_labels(indices: np.ndarray, classes: int) -> Int64[np.ndarray, "N"]:
+def balanced_labels(indices: np.ndarray, classes: int) -> Int64[np.ndarray, " N"]:
     """Label of sample i: i mod classes, so that any number of samples is balanced and a label never changes."""
     return np.asarray(indices, np.int64) % max(classes, 1)
 

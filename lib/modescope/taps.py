@@ -17,8 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-Value = Literal["computed", "held"]
-
 
 class StopForward(Exception):  # noqa: N818 - a signal, not an error
     """Ends a forward pass after the last wanted layer; raised and caught inside `capture`."""
@@ -100,7 +98,7 @@ class Captured(OrderedDict[str, Tensor]):
 
 @contextmanager
 def capture(
-    model: nn.Module, names: Iterable[str], *, stop: bool = False, value: Value = "computed", detach: bool = True
+    model: nn.Module, names: Iterable[str], *, stop: bool = False, value: str = "computed", detach: bool = True
 ) -> Iterator[Captured]:
     """Record the outputs of the named modules during forward passes inside the context.
 

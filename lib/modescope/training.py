@@ -19,13 +19,13 @@ from modescope.edm import EDMPrecond, karras_sigmas
 from modescope.taps import capture
 
 
-def edm_weight(sigma: Float[Tensor, "N"], sigma_data: float) -> Float[Tensor, "N 1 1 1"]:
+def edm_weight(sigma: Float[Tensor, " N"], sigma_data: float) -> Float[Tensor, "N 1 1 1"]:
     """lambda(sigma) of table 1: equal loss weight for every noise level at initialisation."""
     return ((sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2)[:, None, None, None]
 
 
 def denoising_loss(
-    network: EDMPrecond, x0: Tensor, noise: Tensor, sigma: Float[Tensor, "N"], rows: Tensor
+    network: EDMPrecond, x0: Tensor, noise: Tensor, sigma: Float[Tensor, " N"], rows: Tensor
 ) -> Float[Tensor, ""]:
     """EDM-weighted squared error of the denoised image (Karras et al. 2022, eq. 8)."""
     denoised = network(x0 + sigma[:, None, None, None] * noise, sigma, rows)
@@ -50,18 +50,18 @@ class Average:
 class Data:
     """Training images in [-1, 1] and one-hot rows, drawn class by class in equal shares."""
 
-    def __init__(self, images: Float[Tensor, "N C H W"], labels: Int64[Tensor, "N"], rng: torch.Generator) -> None:
+    def __init__(self, images: Float[Tensor, "N C H W"], labels: Int64[Tensor, " N"], rng: torch.Generator) -> None:
         self.images, self.rng = images, rng
         self.classes = int(labels.max()) + 1
         self.members = [(labels == c).nonzero().flatten() for c in range(self.classes)]
 
-    def labels(self, n: int) -> Int64[Tensor, "N"]:
+    def labels(self, n: int) -> Int64[Tensor, " N"]:
         return torch.randint(self.classes, (n,), generator=self.rng)
 
-    def rows(self, labels: Int64[Tensor, "N"]) -> Float[Tensor, "N L"]:
+    def rows(self, labels: Int64[Tensor, " N"]) -> Float[Tensor, "N L"]:
         return F.one_hot(labels, self.classes).float()
 
-    def real(self, labels: Int64[Tensor, "N"]) -> Float[Tensor, "N C H W"]:
+    def real(self, labels: Int64[Tensor, " N"]) -> Float[Tensor, "N C H W"]:
         draws = torch.rand(len(labels), generator=self.rng)
         chosen = [self.members[c][int(u * len(self.members[c]))] for c, u in zip(labels.tolist(), draws, strict=True)]
         return self.images[torch.stack(chosen)]
@@ -114,7 +114,7 @@ class Head(nn.Module):
             nn.Linear(channels, 1),
         )
 
-    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N"]:
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, " N"]:
         return self.layers(x)[:, 0]
 
 

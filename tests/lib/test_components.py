@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from modescope import components
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
+
+from modescope import components
 
 
 def rows(n: int, width: int, *, decay: float = 0.5, rank: int = 40, seed: int = 0) -> np.ndarray:
@@ -135,6 +136,7 @@ def test_rows_that_are_not_finite_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     features[17, 2], features[33, 0] = np.nan, np.inf
     with pytest.raises(ValueError, match="NaN or infinite values in row 17"):
         components.fit(features, 3)
+    monkeypatch.undo()  # rows are named block by block
     with pytest.raises(ValueError, match="row 17, 33;"):
         fitted.project(features)
 

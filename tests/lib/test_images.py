@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from sklearn.datasets import load_digits
+
 from modescope import classes
 from modescope.images import READERS, ImageSource, open_images
 from modescope.images import archive as archive_module
 from modescope.images import folder as folder_module
 from modescope.images.mapping import MappedRows, fetch_ahead
-from PIL import Image
-from sklearn.datasets import load_digits
 
 Packed = dict[str, tuple[np.ndarray, np.ndarray]]
 

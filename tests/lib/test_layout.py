@@ -6,9 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-from modescope import layout
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
+
+from modescope import layout
 
 
 @pytest.mark.parametrize("queries", [3, 200], ids=["few", "many"])

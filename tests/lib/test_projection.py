@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+
 from modescope.files import DamagedFileError
 from modescope.projection import Reducer
 from modescope.quality import continuity, trustworthiness
-from sklearn.datasets import load_digits
 
 PIXELS, CLASSES = load_digits(return_X_y=True)
 ORDER = np.random.default_rng(0).permutation(len(PIXELS))  # the file is sorted by writer

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from modescope import quality
 from sklearn.manifold import trustworthiness as reference
+
+from modescope import quality
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from modescope.neighbours import as_points
 
 
 def _features(path: Path) -> np.ndarray:
+    if path.suffix != ".npy":
+        raise ValueError(f"{path} is not a .npy file; save the features as one array with np.save")
     values = files.read_array(path, mapped=True)
-    if not isinstance(values, np.ndarray):
-        raise ValueError(f"{path} holds several arrays; features are one array: save it with np.save")
     as_points(values, str(path))
     return values
 

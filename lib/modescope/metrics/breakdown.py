@@ -76,8 +76,9 @@ def intervals(
     """Confidence intervals of precision, recall, density and coverage, of all samples or of the chosen rows.
 
     Two jackknife variances, added: leaving out each sample that is scored, and each of the other side that scores it.
-    Both come from the stored counts; the radii stay as they are (bootstrapping them would make radii of 0). Normal
-    limits, cut to the possible range; nan without scored samples.
+    Both come from the stored counts; the radii stay as they are (bootstrapping them would make radii of 0). The error
+    leans to the large side (Efron and Stein 1981): near a coverage or recall of 1 it is up to twice the true one.
+    Normal limits, cut to the possible range; nan without scored samples.
     """
     if not 0 < level < 1:
         raise ValueError(f"level = {level}; a confidence level lies between 0 and 1, for example 0.95")
@@ -143,19 +144,19 @@ def per_class_spread(
         if labels.shape != (len(points),):
             raise ValueError(f"{name} has shape {labels.shape} for {len(points)} samples; pass one label per sample")
     rows = [
-        _class_spread(int(label), x[_rows(real_labels, label, x)], y[_rows(fake_labels, label, y)])
-        for label in np.union1d(real_labels, fake_labels)
+        _class_spread(label, x[_rows(real_labels, label, x)], y[_rows(fake_labels, label, y)])
+        for label in np.union1d(real_labels, fake_labels).tolist()
     ]
     return pd.DataFrame(rows)
 
 
-def _rows(labels: Shaped[np.ndarray, " N"], label: int, points: Tensor) -> Tensor:
+def _rows(labels: Shaped[np.ndarray, " N"], label: int | str, points: Tensor) -> Tensor:
     return torch.from_numpy(np.flatnonzero(labels == label)).to(points.device)
 
 
-def _class_spread(label: int, x: Tensor, y: Tensor) -> dict[str, float]:
+def _class_spread(label: int | str, x: Tensor, y: Tensor) -> dict[str, float | int | str]:
     n, m = len(x), len(y)
-    row = {"class_id": label, "real": n, "fake": m}
+    row: dict[str, float | int | str] = {"class_id": label, "real": n, "fake": m}
     spread = _spread(x) if n > 1 else 0.0
     if m < 2 or spread == 0:
         return row | dict.fromkeys(("spread_ratio", "centroid_shift", "shift_null"), float("nan"))

@@ -86,8 +86,9 @@ class _Family:
 
     def __init__(self, a: Cloud, b: Cloud, squared: Float64[Tensor, "S C"], around_b: bool) -> None:
         self.a, self.b, self.around_b = a, b, around_b
-        self.squared = squared * a.scale**2
-        self.widest = self.squared.amax(dim=0)
+        self.squared, self.unit = squared, a.scale**2
+        widest = squared.amax(dim=0)
+        self.reach = torch.where(widest > 0, (widest * self.unit).clamp(min=1e-300), 0)  # scaling must not empty a ball
         points = len(a.raw) if around_b else len(b.raw)
 
         def zeros(count: int) -> Tensor:
@@ -100,17 +101,17 @@ class _Family:
 
     def decide(self, block: Block, rows: slice, columns: slice) -> _Pairs:
         mine, theirs = (columns, rows) if self.around_b else (rows, columns)
-        flat = Side(block, mine, theirs, self.around_b).above(self.widest[mine])
+        flat = Side(block, mine, theirs, self.around_b).above(self.reach[mine])
         row, column = split(flat, block.closeness.shape[1])
-        low = block.lower(flat)
-        high = low + 2 * (block.row_slack[row] + block.column_slack[column])
+        low = block.lower(flat) / self.unit
+        high = low + 2 * (block.row_slack[row] + block.column_slack[column]) / self.unit
         i, j = row + rows.start, column + columns.start
         squared = self.squared[:, j if self.around_b else i]
         return _Pairs(i, j, high, ((low < squared) & (high >= squared)).any(dim=0))
 
     def count(self, pairs: _Pairs) -> None:
         high, open_ = pairs.high, pairs.undecided
-        high[open_] = exact(self.a, self.b, pairs.i[open_], pairs.j[open_]) * self.a.scale**2
+        high[open_] = exact(self.a, self.b, pairs.i[open_], pairs.j[open_])
         centre, point = (pairs.j, pairs.i) if self.around_b else (pairs.i, pairs.j)
         for s, squared in enumerate(self.squared):
             inside = high < squared[centre]

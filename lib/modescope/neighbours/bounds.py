@@ -140,7 +140,7 @@ def exact(a: Cloud, b: Cloud, i: Int64[Tensor, " P"], j: Int64[Tensor, " P"]) ->
     squared = torch.empty(len(i), dtype=torch.float64, device=i.device)
     step = rows_within(a.raw, 1 << (16 if i.device.type == "cpu" else 24))
     for part in blocks(len(i), step):
-        terms = a.raw.index_select(0, i[part]).double() - b.raw.index_select(0, j[part])
+        terms = a.raw.index_select(0, i[part]).double().sub_(b.raw.index_select(0, j[part]).double())
         squared[part] = _row_sums(terms.square_())
     return squared
 
@@ -158,7 +158,7 @@ def _row_sums(terms: Float64[Tensor, "P D"]) -> Float64[Tensor, " P"]:
 
 
 def default_chunk(points: Tensor) -> int:
-    return 512 if points.device.type == "cpu" else 4096
+    return 1024 if points.device.type == "cpu" else 4096
 
 
 @dataclass(frozen=True, slots=True)

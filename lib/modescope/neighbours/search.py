@@ -25,8 +25,8 @@ def nearest(points: Tensor, k: int, *, chunk: int | None = None) -> Nearest:
     """The k nearest other samples of every sample: squared distances in float64 and indices.
 
     `points` is what `as_points` gives. Needs at least k + 1 samples. `chunk` samples by twice as many make a block of
-    distances: memory is about 15 chunk^2 bytes and a float32 copy of the points (half as much again, twice as wide, where
-    a block needs float64). The result does not depend on it.
+    distances: memory is about 15 chunk^2 bytes (30 where a block needs float64) and a float32 copy of the points. The
+    result does not depend on it.
     """
     n = len(points)
     if not 1 <= k < n:

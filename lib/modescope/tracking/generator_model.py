@@ -24,9 +24,7 @@ class GeneratorModel(mlflow.pyfunc.PythonModel):
         self.config = {"sampler": "one-step", "steps": 1, "seed": 0, **(context.model_config or {})}
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> np.ndarray:
-        steps = sampling.sampler(
-            self.config["sampler"], steps=self.config["steps"], sigma_max=self.generator.sigma_max
-        )
+        steps = sampling.sampler(self.config["sampler"], steps=self.config["steps"], sigma_max=self.generator.sigma_max)
         indices = model_input["index"].to_numpy(np.int64)
         noise = sampling.latents(self.config["seed"], indices, self.generator.latent_shape).to(self.generator.device)
         rows = self.generator.rows(model_input["label"].to_numpy(np.int64))

@@ -1,0 +1,1 @@
+"""Measurements: each script runs both sides, ours and the baseline it names, in one run and prints what it found."""

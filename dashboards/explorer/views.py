@@ -1,0 +1,249 @@
+"""Draws records: the map with its small sources, and the panels as HTML. Reads states, never changes them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from bokeh.document import Document
+from bokeh.models import ColumnDataSource, CustomJS, DataRange1d, Div, GlyphRenderer, InlineStyleSheet
+from bokeh.palettes import turbo
+from bokeh.plotting import figure
+from bokeh.transform import linear_cmap
+
+from .making import Kept
+from .resources import Project, Side
+from .state import State
+
+REAL, SELECTED, RING, NEW = "#8d95a1", "#1769e0", "#d81b2a", "#0a8f3c"
+TEN = ("#332288", "#e69f00", "#44aa99", "#cc6677", "#88ccee", "#882255", "#999933", "#aa4499", "#a8763e", "#ddcc77")
+"""Ten class colours that stay apart for colour-blind eyes and keep away from the blue, red and green of the marks."""
+
+STYLE = InlineStyleSheet(css=(Path(__file__).parent / "templates" / "panels.css").read_text(encoding="utf-8"))
+
+
+def palette(classes: int) -> list[str]:
+    return list(TEN[:classes]) if classes <= len(TEN) else list(turbo(min(classes, 256)))
+
+
+def panel(name: str) -> Div:
+    """A piece of HTML that the template places by name."""
+    return Div(name=name, text="", stylesheets=[STYLE], sizing_mode="stretch_width")
+
+
+def show_empty(document: Document, message: str) -> None:
+    """A page that says what is missing and what to run."""
+    document.template_variables["message"] = message
+    document.add_root(Div(name="empty", text=""))
+
+
+class Map:
+    """The figure. Real and generated points have a source each; every mark has a small one of its own."""
+
+    def __init__(self, project: Project, view: str) -> None:
+        self.project = project
+        colours = palette(len(project.classes))
+        self.figure = figure(
+            name="map",
+            output_backend="webgl",
+            sizing_mode="stretch_both",
+            match_aspect=True,
+            tools="pan,wheel_zoom,box_zoom,reset,save",
+            active_scroll="wheel_zoom",
+            toolbar_location="right",
+            lod_threshold=None,
+            x_range=DataRange1d(range_padding=0.05),
+            y_range=DataRange1d(range_padding=0.05),
+        )
+        self.figure.toolbar.logo = None
+        self.figure.tags = [list(project.classes)]
+        self.frame = self._marks(dict(x=[], y=[]), size=0, alpha=0)
+        self.figure.x_range.renderers = self.figure.y_range.renderers = [self.frame]
+        colour = linear_cmap("label", colours, -0.5, len(project.classes) - 0.5)
+        self.real = self._points(project.real, marker="circle", size=6, color=REAL, alpha=0.45)
+        self.fake = self._points(project.real, marker="triangle", size=8, color=colour, alpha=0.85)
+        self.links = self.figure.segment("x", "y", "x1", "y1", source=self._source("x", "y", "x1", "y1"))
+        self.links.glyph.update(line_color=NEW, line_width=1.5, line_dash="dashed")
+        self.aims = self._marks(dict(x=[], y=[]), marker="x", size=12, line_color=NEW, line_width=2.5)
+        ring = dict(marker="circle", fill_alpha=0, line_color=RING)
+        self.found = self._marks(dict(x=[], y=[]), size=14, line_width=1.5, **ring)
+        self.manual = self._marks(dict(x=[], y=[]), size=15, line_width=4, **ring)
+        self.selected = self._marks(
+            dict(x=[], y=[]), marker="circle", size=15, color=SELECTED, line_color="white", line_width=2
+        )
+        self.made = self._marks(
+            dict(x=[], y=[], id=[]), marker="star", size="size", color=NEW, line_color="white", line_width=1
+        )
+        self.made.data_source.data = dict(x=[], y=[], size=[], id=[], label=[])
+        hovered = self._marks(dict(x=[], y=[]), marker="circle", size=17, fill_alpha=0, line_color="#111", line_width=2)
+        hovered.data_source.syncable = False  # the browser's own: a ring under the pointer is nobody else's matter
+        self._listen(hovered)
+        self.show_view(view)
+
+    def _source(self, *columns: str) -> ColumnDataSource:
+        return ColumnDataSource({column: np.empty(0, np.float32) for column in columns})
+
+    def _marks(self, columns: dict, **style: object) -> GlyphRenderer:
+        return self.figure.scatter("x", "y", source=ColumnDataSource(columns), **style)
+
+    def _points(self, side: Side, **style: object) -> GlyphRenderer:
+        return self.figure.scatter("x", "y", source=self._source("x", "y", "number", "label"), **style)
+
+    def _listen(self, ring: GlyphRenderer) -> None:
+        args = dict(plot=self.figure, sides=[self.real, self.fake, self.made], ring=ring.data_source)
+        for event in ("mousemove", "mouseleave", "tap"):
+            code = f"window.explorer.{event}(cb_obj, plot, sides, ring)"
+            self.figure.js_on_event(event, CustomJS(args=args, code=code))
+
+    def _fill(self, renderer: GlyphRenderer, side: Side, view: str) -> None:
+        points = side.points[view]
+        renderer.data_source.tags = [side.prefix, side.version, "real" if side.name == "real" else side.name]
+        renderer.data_source.data = dict(x=points[:, 0], y=points[:, 1], number=side.numbers, label=side.labels)
+
+    def show_view(self, view: str) -> None:
+        low, high = self.project.frame(view)
+        self.frame.data_source.data = dict(x=np.array([low[0], high[0]]), y=np.array([low[1], high[1]]))
+        self._fill(self.real, self.project.real, view)
+
+    def show_generator(self, view: str, generator: str) -> None:
+        self._fill(self.fake, self.project.generators[generator], view)
+
+    def _place(self, renderer: GlyphRenderer, view: str, ids: tuple[str, ...]) -> None:
+        points = self.project.places(view, ids)
+        renderer.data_source.data = dict(x=points[:, 0], y=points[:, 1])
+
+    def show_picks(self, state: State) -> None:
+        self.real.visible, self.fake.visible = state.show_real, state.show_generated
+        self._place(self.selected, state.view, () if state.selected is None else (state.selected,))
+        self._place(self.found, state.view, state.found)
+        self._place(self.manual, state.view, state.manual)
+
+    def show_made(self, state: State, history: Sequence[Kept]) -> None:
+        """A star where each image landed; for the one on display also its aim and the line between."""
+        landed = np.array([kept.landed for kept in history], np.float32).reshape(-1, 2)
+        self.made.data_source.data = dict(
+            x=landed[:, 0],
+            y=landed[:, 1],
+            size=np.array([24 if kept.id == state.shown else 15 for kept in history], np.float32),
+            label=np.array([kept.recipe.label for kept in history], np.int32),
+            id=[kept.id for kept in history],
+        )
+        shown = [kept for kept in history if kept.id == state.shown]
+        aim = np.array([kept.recipe.aim for kept in shown], np.float32).reshape(-1, 2)
+        end = np.array([kept.landed for kept in shown], np.float32).reshape(-1, 2)
+        self.aims.data_source.data = dict(x=aim[:, 0], y=aim[:, 1])
+        self.links.data_source.data = dict(x=aim[:, 0], y=aim[:, 1], x1=end[:, 0], y1=end[:, 1])
+
+
+class Cards:
+    """The panels beside the map. `images` is the address of the thumbnails."""
+
+    def __init__(self, project: Project, images: str) -> None:
+        self.project, self.images = project, images
+
+    def image(self, sample_id: str, size: str, *, version: str = "", event: str = "", title: str = "") -> str:
+        """An image by its address; with an event, a button."""
+        source = html.escape(f"{self.images}{sample_id}{f'?v={version}' if version else ''}")
+        text = html.escape(title or sample_id)
+        picture = f'<img class="{size}" src="{source}" alt="{text}" title="{text}">'
+        return f'<button data-event="{html.escape(event)}">{picture}</button>' if event else picture
+
+    def sample(self, sample_id: str, size: str, *, event: str = "", title: str = "") -> str:
+        side = self.project.side(sample_id)
+        return self.image(sample_id, size, version=side.version if side else "", event=event, title=title)
+
+    def named(self, sample_id: str) -> str:
+        return f"class {self.project.classes[self.project.label(sample_id)]}"
+
+    def selected(self, state: State) -> str:
+        if state.selected is None:
+            return "<h2>Selected</h2><p class='hint'>Nothing yet. Click a point on the map.</p>"
+        name, what = html.escape(state.selected), html.escape(self.named(state.selected))
+        return (
+            "<h2>Selected <button class='cross' data-event='clear' title='Clear (Esc)' aria-label='Clear'>✕</button></h2>"
+            f"<div class='pair'>{self.sample(state.selected, 'large blue')}<p><b>{what}</b><br><code>{name}</code></p></div>"
+        )
+
+    def neighbours(self, state: State) -> str:
+        head = f"<h2>Neighbours <span class='count'>{len(state.neighbours)}</span></h2>"
+        if not state.neighbours:
+            hint = "Find the nearest, or click points." if state.selected else "They follow a selected point."
+            return f"{head}<p class='hint'>{hint}</p>"
+        thumbs = [
+            self.sample(n, f"small {kind}", event=f"drop {n}", title=f"{n}, {self.named(n)}: click to take it out")
+            for kind, names in (("thin", state.found), ("thick", state.manual))
+            for n in names
+        ]
+        return f"{head}<div class='strip'>{''.join(thumbs)}</div>"
+
+    def result(self, kept: Kept | None, fits: bool) -> str:
+        if kept is None:
+            return "<h2>Generated</h2><p class='hint'>Pick neighbours, then Generate.</p>"
+        made = kept.recipe
+        parts = [("", "with the mask", "large green"), ("/free", "same seed, no mask", "large")]
+        parts.append(("/mean", "neighbours' mean", "large"))
+        shown = "".join(
+            f"<figure>{self.image(kept.id + end, size, title=words)}<figcaption>{words}</figcaption></figure>"
+            for end, words, size in parts
+        )
+        away = float(np.hypot(*np.subtract(kept.landed, made.aim)))
+        where = f"landed {away:.2f} from its aim" if fits else "made for an earlier map, so it is not drawn on this one"
+        return (
+            f"<h2>Generated</h2><div class='three'>{shown}</div>"
+            f"<p>class {html.escape(self.project.classes[made.label])}, seed {made.seed}, {where}<br>"
+            f"held: {html.escape(', '.join(made.layers))}<br><code>{html.escape(kept.id)}</code></p>"
+        )
+
+    def history(self, state: State, history: Sequence[Kept]) -> str:
+        head = f"<h2>Made with {html.escape(state.generator)} <span class='count'>{len(history)}</span></h2>"
+        if not history:
+            return f"{head}<p class='hint'>What you generate is kept here.</p>"
+        thumbs = [
+            self.image(
+                kept.id,
+                "small green" if kept.id == state.shown else "small",
+                event=f"show {kept.id}",
+                title=f"class {self.project.classes[kept.recipe.label]}, seed {kept.recipe.seed}, {kept.id}",
+            )
+            for kept in history
+        ]
+        return f"{head}<div class='strip'>{''.join(thumbs)}</div>"
+
+    def legend(self, state: State, most: int = 20) -> str:
+        """Marks by kind, classes by colour with their counts: generated, then real."""
+        fake, real = (
+            np.bincount(side.labels, minlength=len(self.project.classes))
+            for side in (self.project.generators[state.generator], self.project.real)
+        )
+        colours = palette(len(self.project.classes))
+        kinds = (
+            f"<span><i style='color:{REAL}'>●</i>real {real.sum():,}</span>"
+            f"<span><i class='hollow'>△</i>generated {fake.sum():,}</span>"
+            f"<span><i style='color:{NEW}'>★</i>made here</span><span><i style='color:{NEW}'>✕</i>aimed at</span>"
+        )
+        rows = "".join(
+            f"<span title='{fake[c]} generated, {real[c]} real'><i style='color:{colours[c % len(colours)]}'>▲</i>"
+            f"<b>{html.escape(name)}</b> {fake[c]} / {real[c]}</span>"
+            for c, name in enumerate(self.project.classes[:most])
+        )
+        more = len(self.project.classes) - most
+        rest = f"<span>and {more} more classes</span>" if more > 0 else ""
+        return (
+            f"<h2>Legend</h2><div class='legend'>{kinds}</div>"
+            f"<h3>class: generated / real</h3><div class='legend'>{rows}{rest}</div>"
+        )
+
+
+def held_words(layers: Sequence[str]) -> str:
+    """What holding these layers fixes and what it leaves free."""
+    if not layers:
+        return ""
+    if "midblock" in layers:
+        rest = "The bottleneck then acts only through the skip connection into the first decoder block."
+    elif len(layers) > 1:
+        rest = "Every skip connection is fixed too: only the class still acts, and seeds hardly differ."
+    else:
+        rest = "It also feeds the skip connection into the first decoder block. Class, noise and other skips stay free."
+    return f"Held: the neighbours' mean of <b>{html.escape(', '.join(layers))}</b>. {rest}"

@@ -1,0 +1,167 @@
+"""Exact neighbours against brute force, at ordinary and at hostile inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modescope import files
+from modescope.neighbours import as_points, count_balls, nearest
+
+
+def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.stack([((a.astype(float) - row) ** 2).sum(axis=1) for row in b.astype(float)], axis=1)
+
+
+def _brute_nearest(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    squared = _squared(x, x)
+    np.fill_diagonal(squared, np.inf)
+    order = np.argsort(squared, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(squared, order, axis=1), order
+
+
+def test_three_points_on_a_line_by_hand() -> None:
+    near = nearest(torch.tensor([[0.0], [1.0], [3.0]]), 2)
+    assert near.squared.tolist() == [[1, 9], [1, 4], [4, 9]]
+    assert near.indices.tolist() == [[1, 2], [0, 2], [1, 0]]
+
+
+def test_a_point_on_the_sphere_is_outside_the_open_ball() -> None:
+    a, b = torch.tensor([[0.0], [10.0]]), torch.tensor([[1.0], [9.5], [2.0]])
+    one, two = count_balls(
+        a, b, torch.tensor([[1.0, 1.0], [1.001, 1.0], [5.0, 0.0]]).double(), torch.ones(1, 3).double()
+    )
+    assert one.inside.tolist() == [[0, 1], [1, 1], [2, 0]]
+    assert one.inside_sum.tolist() == [[0, 1], [0, 1], [2, 0]]
+    assert one.holding.tolist() == [[0, 1, 0], [1, 1, 0], [1, 0, 1]]
+    assert one.holding_sum.tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert two.inside.tolist() == [[0, 1, 0]]
+    assert two.holding.tolist() == [[0, 1]]
+
+
+def _case(kind: str, n: int, width: int) -> np.ndarray:
+    x = np.random.default_rng(3).standard_normal((n, width))
+    match kind:
+        case "one axis is huge":
+            x[:, 0] *= 1000
+        case "far from the origin":
+            x += 1e4
+        case "many ties":
+            x = np.round(x)
+        case "few different samples":
+            x = x[np.arange(n) % 7]
+        case "one sample many times":
+            x = np.repeat(x[:1], n, axis=0)
+        case "tiny":
+            x *= 1e-30
+        case "huge":
+            x = x * 1e18 + 3e18
+        case "wide clusters":
+            x[::2] += 1e3
+    return x.astype(np.float32)
+
+
+KINDS = [
+    "plain",
+    "one axis is huge",
+    "far from the origin",
+    "many ties",
+    "few different samples",
+    "one sample many times",
+    "tiny",
+    "huge",
+    "wide clusters",
+]
+
+
+@pytest.mark.parametrize("width", [2, 30])
+@pytest.mark.parametrize("kind", KINDS)
+def test_neighbours_equal_brute_force_in_float64(kind: str, width: int) -> None:
+    x = _case(kind, 150, width)
+    squared, order = _brute_nearest(x, 4)
+    near = nearest(torch.from_numpy(x), 4, chunk=32)
+    np.testing.assert_allclose(near.squared.numpy(), squared, rtol=1e-13)
+    if width == 2 or "ties" in kind or "sample" in kind:  # sums of few or whole terms carry no rounding: ties are exact
+        np.testing.assert_array_equal(near.indices.numpy(), order)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ball_counts_equal_brute_force_in_float64(kind: str) -> None:
+    both = _case(kind, 220, 12)
+    x, y = both[::2], both[1::2]
+    rx, ry = _brute_nearest(x, 3)[0][:, 2], _brute_nearest(y, 3)[0][:, 2]
+    one, two = count_balls(*map(torch.from_numpy, (x, y, rx[None], ry[None])), chunk=25)
+    squared = _squared(x, y)
+    for balls, inside in ((one, squared < rx[:, None]), (two, (squared < ry).T)):
+        np.testing.assert_array_equal(balls.inside[0].numpy(), inside.sum(axis=1))
+        np.testing.assert_array_equal(balls.holding[0].numpy(), inside.sum(axis=0))
+        np.testing.assert_array_equal(balls.inside_sum[0].numpy(), inside @ np.arange(inside.shape[1]))
+        np.testing.assert_array_equal(balls.holding_sum[0].numpy(), np.arange(len(inside)) @ inside)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 40), st.integers(1, 5), st.integers(1, 4), st.integers(1, 50))
+def test_block_size_changes_nothing(seed: int, n: int, width: int, k: int, chunk: int) -> None:
+    # Small whole numbers: many pairs at exactly the same distance, where a careless bound would show.
+    x = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, (n + k, width)).astype(np.float32))
+    whole, parts = nearest(x, k), nearest(x, k, chunk=chunk)
+    assert torch.equal(whole.squared, parts.squared)
+    assert torch.equal(whole.indices, parts.indices)
+
+
+def test_wide_features_are_summed_in_slices_and_stay_exact() -> None:
+    x = np.random.default_rng(0).standard_normal((40, 5000)).astype(np.float32)
+    np.testing.assert_allclose(nearest(torch.from_numpy(x), 3).squared.numpy(), _brute_nearest(x, 3)[0], rtol=1e-12)
+
+
+def test_global_precision_settings_are_ignored_and_put_back() -> None:
+    x = torch.from_numpy(_case("plain", 200, 64))
+    before = nearest(x, 5)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu"):
+            assert torch.equal(nearest(x, 5).squared, before.squared)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32, np.uint8, ">f4"])
+def test_any_real_dtype_is_taken_as_the_numbers_it_holds(dtype: str) -> None:
+    x = np.random.default_rng(0).integers(0, 50, (20, 3))
+    assert torch.equal(nearest(as_points(x.astype(dtype), "x"), 2).squared, nearest(as_points(x, "x"), 2).squared)
+
+
+def test_a_read_only_memory_map_is_taken_without_a_copy(tmp_path: Path) -> None:
+    files.write_array(tmp_path / "x.npy", np.arange(12, dtype=np.float32).reshape(6, 2))
+    mapped = files.read_array(tmp_path / "x.npy", mapped=True)
+    assert as_points(mapped, "x").data_ptr() == mapped.ctypes.data
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros(3), r"x has shape \(3,\).*reshape"),
+        (np.zeros((0, 3)), r"x has shape \(0, 3\)"),
+        (np.array([["a"]]), r"x has dtype <U1.*convert"),
+        (np.array([[1j]]), r"x is complex"),
+        (np.array([[1.0], [np.nan]]), r"x has NaN.*in row 1"),
+        (np.array([[1.0], [1.0], [np.inf]], np.float32), r"x has NaN.*in row 2"),
+        (np.array([[1e200]]), r"x has NaN.*in row 0"),
+    ],
+)
+def test_what_is_not_a_table_of_finite_numbers_is_refused(values: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        as_points(values, "x")
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_k_needs_one_more_sample(k: int) -> None:
+    assert nearest(torch.eye(5), 4).squared.shape == (5, 4)
+    with pytest.raises(ValueError, match=rf"k = {k} needs at least k \+ 1 samples"):
+        nearest(torch.eye(5), k)
