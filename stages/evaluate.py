@@ -17,7 +17,8 @@ def standardised(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.nda
     """Both sides in units of the real mean and spread, column by column; constant columns become 0."""
     mean, spread = real.mean(axis=0, dtype=np.float64), real.std(axis=0, dtype=np.float64)
     scale = np.where(spread > 0, spread, np.inf)
-    return tuple(((x - mean) / scale).astype(np.float32) for x in (real, fake))  # type: ignore[return-value]
+    x, y = (((side - mean) / scale).astype(np.float32) for side in (real, fake))
+    return x, y
 
 
 def summary(members: Memberships, x: np.ndarray, y: np.ndarray, k: int, seed: int) -> dict[str, Any]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
+from torch import Tensor
 
 from modescope import runtime, sampling, store
 from modescope.generators import Generator, load_generator
 from modescope.params import GeneratorParams, Params
 from modescope.taps import capture
 from stages import DATA, progress, run
+
+
+@contextmanager
+def capturing(generator: Generator, paths: Mapping[str, str]) -> Iterator[Mapping[str, Tensor]]:
+    if not paths:
+        yield {}
+        return
+    with capture(generator.network, paths.values()) as acts:
+        yield acts
 
 
 def batches(
@@ -24,7 +34,7 @@ def batches(
         indices = np.arange(start, start + starts.step)
         noise = sampling.latents(seed, indices, generator.latent_shape).to(generator.device)
         rows = generator.rows(sampling.balanced_labels(indices, generator.num_classes))
-        with capture(generator.network, paths.values()) if paths else nullcontext({}) as acts:
+        with capturing(generator, paths) as acts:
             x0 = sampling.last(steps(generator.denoise, noise, rows))
         keep = slice(0, min(starts.step, total - start))
         masks = {name: acts[path][keep].cpu().numpy() for name, path in paths.items()}

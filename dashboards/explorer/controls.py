@@ -14,8 +14,6 @@ from bokeh.models import (
     Button,
     CheckboxButtonGroup,
     Column,
-    Div,
-    InlineStyleSheet,
     RadioButtonGroup,
     Row,
     Select,
@@ -34,7 +32,6 @@ from .worker import Line
 log = logging.getLogger(__name__)
 
 SPACES = ("map", "features")
-COMPACT = InlineStyleSheet(css=":host { margin: 0 0 10px; } .bk-btn { font-size: 13px; }")
 
 
 def guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -55,7 +52,7 @@ class Widgets:
     """The controls, and the one channel through which the browser reports clicks and keys."""
 
     def __init__(self, state: State, views: Sequence[str]) -> None:
-        wide: dict[str, Any] = {"sizing_mode": "stretch_width", "stylesheets": [COMPACT]}
+        wide: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0}
         self.view = Select(title="View", options=list(views), value=state.view, visible=len(views) > 1, **wide)
         self.generator = Select(name="generator", title="Generator", value=state.generator, **wide)
         self.show = CheckboxButtonGroup(name="show", labels=["real", "generated"], active=[0, 1], **wide)
@@ -80,11 +77,11 @@ class Widgets:
             self.find,
             self.hold,
             self.held,
-            Row(self.seed, self.generate, sizing_mode="stretch_width", styles={"align-items": "end", "gap": "10px"}),
+            Row(self.seed, self.generate, sizing_mode="stretch_width", margin=0, styles={"align-items": "end", "gap": "10px"}),
             self.status,
             self.legend,
         ]
-        return Column(*parts, name="controls", sizing_mode="stretch_width", styles={"gap": "2px"})
+        return Column(*parts, name="controls", sizing_mode="stretch_width", styles={"gap": "11px"})
 
 
 class Desk:
@@ -98,7 +95,8 @@ class Desk:
         self.map, self.cards = Map(self.project, view), Cards(self.project, images)
         self.widgets = Widgets(self.state, self.project.views)
         self.panels = {name: panel(name) for name in ("selected", "neighbours", "result", "history")}
-        self.notice = Div(name="alert", visible=False, sizing_mode="stretch_width", stylesheets=panel("").stylesheets)
+        self.notice = panel("alert")
+        self.notice.visible = False
         self._show_generator()
         self._listen()
         self._draw()
@@ -242,7 +240,8 @@ class Desk:
         self._become(picks.stopped(self.state))
         self.alert(f"That did not work: {error}")
 
-    def close(self, session_context: Any = None) -> None:
+    def close(self, session_context: Any) -> None:
+        """The session has ended (Bokeh asks for a parameter of this name)."""
         self.line.close()
 
     # Drawing

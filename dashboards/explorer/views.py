@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from bokeh.document import Document
-from bokeh.models import ColumnDataSource, CustomJS, DataRange1d, Div, GlyphRenderer, InlineStyleSheet
+from bokeh.models import ColumnDataSource, CustomJS, DataRange1d, Div, GlyphRenderer
 from bokeh.palettes import turbo
 from bokeh.plotting import figure
 from bokeh.transform import linear_cmap
@@ -21,16 +21,21 @@ REAL, SELECTED, RING, NEW = "#8d95a1", "#1769e0", "#d81b2a", "#0a8f3c"
 TEN = ("#332288", "#e69f00", "#44aa99", "#cc6677", "#88ccee", "#882255", "#999933", "#aa4499", "#a8763e", "#ddcc77")
 """Ten class colours that stay apart for colour-blind eyes and keep away from the blue, red and green of the marks."""
 
-STYLE = InlineStyleSheet(css=(Path(__file__).parent / "templates" / "panels.css").read_text(encoding="utf-8"))
+STYLE = (Path(__file__).parent / "templates" / "panels.css").read_text(encoding="utf-8")
 
 
 def palette(classes: int) -> list[str]:
     return list(TEN[:classes]) if classes <= len(TEN) else list(turbo(min(classes, 256)))
 
 
+def point_size(side: Side) -> float:
+    """Pixels: large where points are few, never too small to hit."""
+    return float(np.clip(220 / np.sqrt(len(side.labels)), 4, 9))
+
+
 def panel(name: str) -> Div:
     """A piece of HTML that the template places by name."""
-    return Div(name=name, text="", stylesheets=[STYLE], sizing_mode="stretch_width")
+    return Div(name=name, text="", stylesheets=[STYLE], margin=0, sizing_mode="stretch_width")
 
 
 def show_empty(document: Document, message: str) -> None:
@@ -62,8 +67,9 @@ class Map:
         self.frame = self._marks(dict(x=[], y=[]), size=0, alpha=0)
         self.figure.x_range.renderers = self.figure.y_range.renderers = [self.frame]
         colour = linear_cmap("label", colours, -0.5, len(project.classes) - 0.5)
-        self.real = self._points(project.real, marker="circle", size=6, color=REAL, alpha=0.45)
-        self.fake = self._points(project.real, marker="triangle", size=8, color=colour, alpha=0.85)
+        self.real = self._points(marker="circle", size=point_size(project.real), color=REAL, alpha=0.55)
+        most = max(project.generators.values(), key=lambda side: len(side.labels))
+        self.fake = self._points(marker="triangle", size=1.2 * point_size(most), color=colour, alpha=0.75)
         self.links = self.figure.segment("x", "y", "x1", "y1", source=self._source("x", "y", "x1", "y1"))
         self.links.glyph.update(line_color=NEW, line_width=1.5, line_dash="dashed")
         self.aims = self._marks(dict(x=[], y=[]), marker="x", size=12, line_color=NEW, line_width=2.5)
@@ -88,7 +94,7 @@ class Map:
     def _marks(self, columns: dict, **style: object) -> GlyphRenderer:
         return self.figure.scatter("x", "y", source=ColumnDataSource(columns), **style)
 
-    def _points(self, side: Side, **style: object) -> GlyphRenderer:
+    def _points(self, **style: object) -> GlyphRenderer:
         return self.figure.scatter("x", "y", source=self._source("x", "y", "number", "label"), **style)
 
     def _listen(self, ring: GlyphRenderer) -> None:

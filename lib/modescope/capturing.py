@@ -60,7 +60,7 @@ class Captures:
             values = capture_batch(
                 self.generator,
                 self.read(padded),
-                [self.ids[i] for i in padded],
+                [self.ids[i] for i in padded.tolist()],
                 self.labels[padded],
                 layers=self.layers,
                 protocol=self.protocol,

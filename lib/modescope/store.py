@@ -104,7 +104,7 @@ def write_rows(
     for batch in batches:
         shards.add(batch)
     shards.flush(shards.rows - shards.written)
-    check_ids(table["sample_id"], shards.rows, str(folder))
+    check_ids(list(table["sample_id"]), shards.rows, str(folder))
     files.write_table(partial / "samples.parquet", table)
     manifest = {
         "version": VERSION,
