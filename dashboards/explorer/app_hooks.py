@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from bokeh.document import Document
 from bokeh.server import urls
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from tornado.web import HTTPError, authenticated
 
 from . import making
+from .controls import Desk
 from .resources import png
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,6 @@ if not any(pattern[0] == ROUTE for pattern in urls.per_app_patterns):  # this fi
 
 def on_server_loaded(server_context: Any) -> None:
     try:
-        making.shared()
+        Desk(making.shared(), Document(), "")  # what it imports and caches, the first visitor need not wait for
     except (ValueError, OSError) as error:
         log.warning("%s", error)

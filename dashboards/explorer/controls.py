@@ -77,7 +77,13 @@ class Widgets:
             self.find,
             self.hold,
             self.held,
-            Row(self.seed, self.generate, sizing_mode="stretch_width", margin=0, styles={"align-items": "end", "gap": "10px"}),
+            Row(
+                self.seed,
+                self.generate,
+                sizing_mode="stretch_width",
+                margin=0,
+                styles={"align-items": "end", "gap": "10px"},
+            ),
             self.status,
             self.legend,
         ]
@@ -100,8 +106,15 @@ class Desk:
         self._show_generator()
         self._listen()
         self._draw()
-        for root in (self.map.figure, self.widgets.column(), *self.panels.values(), self.notice, self.widgets.bridge):
-            document.add_root(root)
+        with document.models.freeze():  # one pass over all models instead of one per root
+            for root in (
+                self.map.figure,
+                self.widgets.column(),
+                *self.panels.values(),
+                self.notice,
+                self.widgets.bridge,
+            ):
+                document.add_root(root)
 
     def _first(self, view: str) -> str:
         """The last generator that can make something here: params.yaml lists the best one last."""
@@ -274,6 +287,13 @@ class Desk:
         w.legend.text = self.cards.legend(state)
 
     def _draw(self) -> None:
+        self.document.hold("combine")  # one message to the browser
+        try:
+            self._redraw()
+        finally:
+            self.document.unhold()
+
+    def _redraw(self) -> None:
         state, w = self.state, self.widgets
         history = self.studio.history(state.view, state.generator)
         self.map.show_picks(state)

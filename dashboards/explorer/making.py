@@ -22,6 +22,7 @@ from modescope.files import DamagedFileError
 from modescope.generators import Generator, load_generator
 from modescope.projection import Reducer
 from modescope.records import Mask
+from modescope.store import Activations
 
 from .resources import Project, Side, load
 
@@ -100,6 +101,8 @@ class Studio:
         self.loaded: list[str] = []
         self._generators: dict[Path, Generator] = {}
         self._reducers: dict[str, Reducer] = {}
+        self._activations: dict[Path, Activations] = {}
+        self._blocks: dict[tuple[str, str], np.ndarray] = {}
         self.made: dict[str, Kept] = {kept.id: kept for kept in self._read()}
 
     def _folder(self, generator: str) -> Path:
@@ -150,23 +153,33 @@ class Studio:
             self.loaded.append(f"map {view}")
         return self._reducers[view]
 
-    def _features(
-        self, view: str, side: Side, ids: Sequence[str] | None = None
-    ) -> Iterator[Float32[np.ndarray, "B D"]]:
+    def _stored(self, view: str, side: Side) -> Activations:
+        folder = self.project.root / "data/activations" / view / side.name
+        if folder not in self._activations:
+            self._activations[folder] = store.open_activations(folder)
+        return self._activations[folder]
+
+    def _features(self, view: str, side: Side) -> Iterator[Float32[np.ndarray, "B D"]]:
         """Standardised features of a side (in units of the real mean and spread), a block of rows at a time."""
+        stored = self._stored(view, side)
+        rows = max(1, BLOCK_VALUES // self._reducer(view).components.width)
+        if len(side.ids) > rows:  # more than one block: read again each time, memory is for the models
+            yield from (self._standardised(view, stored, side.ids[i : i + rows]) for i in range(0, len(side.ids), rows))
+            return
+        key = (view, side.name)
+        if key not in self._blocks:
+            self._blocks[key] = self._standardised(view, stored, side.ids)
+        yield self._blocks[key]
+
+    def _standardised(self, view: str, stored: Activations, ids: Sequence[str]) -> Float32[np.ndarray, "B D"]:
         parts = self._reducer(view).components
-        stored = store.open_activations(self.project.root / "data/activations" / view / side.name)
-        names = side.ids if ids is None else tuple(ids)
-        rows = max(1, BLOCK_VALUES // parts.width)
-        for start in range(0, len(names), rows):
-            block = stored.features(names[start : start + rows])
-            yield ((block - parts.mean) * parts.inverse_scale).astype(np.float32)
+        return ((stored.features(ids) - parts.mean) * parts.inverse_scale).astype(np.float32)
 
     def _of(self, view: str, ids: Sequence[str]) -> Float[np.ndarray, "N D"]:
         """Standardised features of samples of any side, in their order."""
         sides = [self.project.side(name) for name in ids]
-        rows = [next(self._features(view, side, [n])) for side, n in zip(sides, ids, strict=True) if side is not None]
-        return np.concatenate(rows)
+        pairs = [(side, name) for side, name in zip(sides, ids, strict=True) if side is not None]
+        return np.concatenate([self._standardised(view, self._stored(view, side), [name]) for side, name in pairs])
 
     def nearest(self, view: str, selected: str, sides: Sequence[Side], k: int, space: str) -> tuple[str, ...]:
         """The k samples of `sides` nearest to the selected one, on the map or in standardised features."""

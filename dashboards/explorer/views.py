@@ -44,6 +44,13 @@ def show_empty(document: Document, message: str) -> None:
     document.add_root(Div(name="empty", text=""))
 
 
+def put(renderer: GlyphRenderer, **columns: np.ndarray | list) -> None:
+    """New data for a source; where nothing changes, nothing travels and nothing is painted again."""
+    source = renderer.data_source
+    if any(not np.array_equal(source.data.get(name, ()), values) for name, values in columns.items()):
+        source.data = columns
+
+
 class Map:
     """The figure. Real and generated points have a source each; every mark has a small one of its own."""
 
@@ -63,54 +70,54 @@ class Map:
             y_range=DataRange1d(range_padding=0.05),
         )
         self.figure.toolbar.logo = None
+        self.figure.stylesheets = [":host(:focus:not(:focus-visible)) { outline: none; }"]
         self.figure.tags = [list(project.classes)]
-        self.frame = self._marks(dict(x=[], y=[]), size=0, alpha=0)
+        self.frame = self._marks("frame", size=0, alpha=0)
         self.figure.x_range.renderers = self.figure.y_range.renderers = [self.frame]
         colour = linear_cmap("label", colours, -0.5, len(project.classes) - 0.5)
-        self.real = self._points(marker="circle", size=point_size(project.real), color=REAL, alpha=0.55)
+        self.real = self._points("real", marker="circle", size=point_size(project.real), color=REAL, alpha=0.55)
         most = max(project.generators.values(), key=lambda side: len(side.labels))
-        self.fake = self._points(marker="triangle", size=1.2 * point_size(most), color=colour, alpha=0.75)
+        self.fake = self._points("generated", marker="triangle", size=1.2 * point_size(most), color=colour, alpha=0.75)
         self.links = self.figure.segment("x", "y", "x1", "y1", source=self._source("x", "y", "x1", "y1"))
         self.links.glyph.update(line_color=NEW, line_width=1.5, line_dash="dashed")
-        self.aims = self._marks(dict(x=[], y=[]), marker="x", size=12, line_color=NEW, line_width=2.5)
+        self.aims = self._marks("aims", marker="x", size=12, line_color=NEW, line_width=2.5)
         ring = dict(marker="circle", fill_alpha=0, line_color=RING)
-        self.found = self._marks(dict(x=[], y=[]), size=14, line_width=1.5, **ring)
-        self.manual = self._marks(dict(x=[], y=[]), size=15, line_width=4, **ring)
-        self.selected = self._marks(
-            dict(x=[], y=[]), marker="circle", size=15, color=SELECTED, line_color="white", line_width=2
-        )
+        self.found = self._marks("found", size=14, line_width=1.5, **ring)
+        self.manual = self._marks("manual", size=15, line_width=4, **ring)
         self.made = self._marks(
-            dict(x=[], y=[], id=[]), marker="star", size="size", color=NEW, line_color="white", line_width=1
+            "made", "size", "label", "id", marker="star", size="size", color=NEW, line_color="white", line_width=1
         )
-        self.made.data_source.data = dict(x=[], y=[], size=[], id=[], label=[])
-        hovered = self._marks(dict(x=[], y=[]), marker="circle", size=17, fill_alpha=0, line_color="#111", line_width=2)
-        hovered.data_source.syncable = False  # the browser's own: a ring under the pointer is nobody else's matter
-        self._listen(hovered)
+        self.selected = self._marks(
+            "selected", marker="circle", size=13, color=SELECTED, line_color="white", line_width=2
+        )
+        self._listen()
         self.show_view(view)
 
     def _source(self, *columns: str) -> ColumnDataSource:
         return ColumnDataSource({column: np.empty(0, np.float32) for column in columns})
 
-    def _marks(self, columns: dict, **style: object) -> GlyphRenderer:
-        return self.figure.scatter("x", "y", source=ColumnDataSource(columns), **style)
+    def _marks(self, name: str, *columns: str, **style: object) -> GlyphRenderer:
+        source = self._source("x", "y", *columns)
+        return self.figure.scatter("x", "y", source=source, name=f"marks {name}", **style)
 
-    def _points(self, **style: object) -> GlyphRenderer:
-        return self.figure.scatter("x", "y", source=self._source("x", "y", "number", "label"), **style)
+    def _points(self, name: str, **style: object) -> GlyphRenderer:
+        source = self._source("x", "y", "number", "label")
+        return self.figure.scatter("x", "y", source=source, name=f"points {name}", **style)
 
-    def _listen(self, ring: GlyphRenderer) -> None:
-        args = dict(plot=self.figure, sides=[self.real, self.fake, self.made], ring=ring.data_source)
+    def _listen(self) -> None:
+        args = dict(plot=self.figure, sides=[self.real, self.fake, self.made])
         for event in ("mousemove", "mouseleave", "tap"):
-            code = f"window.explorer.{event}(cb_obj, plot, sides, ring)"
+            code = f"window.explorer.{event}(cb_obj, plot, sides)"
             self.figure.js_on_event(event, CustomJS(args=args, code=code))
 
     def _fill(self, renderer: GlyphRenderer, side: Side, view: str) -> None:
         points = side.points[view]
         renderer.data_source.tags = [side.prefix, side.version, "real" if side.name == "real" else side.name]
-        renderer.data_source.data = dict(x=points[:, 0], y=points[:, 1], number=side.numbers, label=side.labels)
+        put(renderer, x=points[:, 0], y=points[:, 1], number=side.numbers, label=side.labels)
 
     def show_view(self, view: str) -> None:
         low, high = self.project.frame(view)
-        self.frame.data_source.data = dict(x=np.array([low[0], high[0]]), y=np.array([low[1], high[1]]))
+        put(self.frame, x=np.array([low[0], high[0]]), y=np.array([low[1], high[1]]))
         self._fill(self.real, self.project.real, view)
 
     def show_generator(self, view: str, generator: str) -> None:
@@ -118,7 +125,7 @@ class Map:
 
     def _place(self, renderer: GlyphRenderer, view: str, ids: tuple[str, ...]) -> None:
         points = self.project.places(view, ids)
-        renderer.data_source.data = dict(x=points[:, 0], y=points[:, 1])
+        put(renderer, x=points[:, 0], y=points[:, 1])
 
     def show_picks(self, state: State) -> None:
         self.real.visible, self.fake.visible = state.show_real, state.show_generated
@@ -129,18 +136,19 @@ class Map:
     def show_made(self, state: State, history: Sequence[Kept]) -> None:
         """A star where each image landed; for the one on display also its aim and the line between."""
         landed = np.array([kept.landed for kept in history], np.float32).reshape(-1, 2)
-        self.made.data_source.data = dict(
+        put(
+            self.made,
             x=landed[:, 0],
             y=landed[:, 1],
-            size=np.array([24 if kept.id == state.shown else 15 for kept in history], np.float32),
+            size=np.array([24 if kept.id == state.shown else 13 for kept in history], np.float32),
             label=np.array([kept.recipe.label for kept in history], np.int32),
             id=[kept.id for kept in history],
         )
         shown = [kept for kept in history if kept.id == state.shown]
         aim = np.array([kept.recipe.aim for kept in shown], np.float32).reshape(-1, 2)
         end = np.array([kept.landed for kept in shown], np.float32).reshape(-1, 2)
-        self.aims.data_source.data = dict(x=aim[:, 0], y=aim[:, 1])
-        self.links.data_source.data = dict(x=aim[:, 0], y=aim[:, 1], x1=end[:, 0], y1=end[:, 1])
+        put(self.aims, x=aim[:, 0], y=aim[:, 1])
+        put(self.links, x=aim[:, 0], y=aim[:, 1], x1=end[:, 0], y1=end[:, 1])
 
 
 class Cards:
@@ -186,7 +194,7 @@ class Cards:
 
     def result(self, kept: Kept | None, fits: bool) -> str:
         if kept is None:
-            return "<h2>Generated</h2><p class='hint'>Pick neighbours, then Generate.</p>"
+            return "<h2>Generated</h2><p class='hint'>Nothing on display.</p>"
         made = kept.recipe
         parts = [("", "with the mask", "large green"), ("/free", "same seed, no mask", "large")]
         parts.append(("/mean", "neighbours' mean", "large"))
@@ -195,7 +203,11 @@ class Cards:
             for end, words, size in parts
         )
         away = float(np.hypot(*np.subtract(kept.landed, made.aim)))
-        where = f"landed {away:.2f} from its aim" if fits else "made for an earlier map, so it is not drawn on this one"
+        where = (
+            f"landed {away:.2f} map units from its aim"
+            if fits
+            else "made for an earlier map, so it is not drawn on this one"
+        )
         return (
             f"<h2>Generated</h2><div class='three'>{shown}</div>"
             f"<p>class {html.escape(self.project.classes[made.label])}, seed {made.seed}, {where}<br>"
@@ -245,7 +257,7 @@ class Cards:
 def held_words(layers: Sequence[str]) -> str:
     """What holding these layers fixes and what it leaves free."""
     if not layers:
-        return ""
+        return "No layer of this generator can be held."
     if "midblock" in layers:
         rest = "The bottleneck then acts only through the skip connection into the first decoder block."
     elif len(layers) > 1:

@@ -68,7 +68,7 @@ class Generator:
         """Class labels => one-hot condition rows; None for an unconditional network."""
         if not self.num_classes:
             return None
-        labels = np.asarray(labels)
+        labels = np.array(labels, np.int64)  # a copy: torch refuses the read-only arrays of a store
         if len(labels) and not (labels.min() >= 0 and labels.max() < self.num_classes):
             wrong = labels[(labels < 0) | (labels >= self.num_classes)][0]
             raise ValueError(f"class label {wrong} is outside 0..{self.num_classes - 1}, the classes of this network")

@@ -49,8 +49,8 @@ def nearest_rows(
 ) -> Int64[np.ndarray, "M K"]:
     """The k rows nearest to each query (Euclidean), nearest first; equal distances in the order of their rows.
 
-    `blocks` are the rows in order, a part at a time, so that they need not fit in memory together. Distances come from
-    differences, summed in float64: few queries against many rows.
+    `blocks` are the rows in order, a part at a time, so that they need not fit in memory together. Distances are sums of
+    squared differences, in the type of the rows: exact where a product of matrices would cancel, and made for few queries.
     """
     best = np.full((len(queries), 0), np.inf)
     rows = np.empty((len(queries), 0), np.int64)
@@ -58,7 +58,8 @@ def nearest_rows(
     for block in blocks:
         squared = np.empty((len(queries), len(block)))
         for row, query in zip(squared, queries, strict=True):
-            np.square(block - query).sum(axis=1, dtype=np.float64, out=row)
+            apart = block - query
+            row[:] = np.einsum("nd,nd->n", apart, apart)
         best = np.concatenate([best, squared], axis=1)
         rows = np.concatenate([rows, np.broadcast_to(np.arange(start, start + len(block)), squared.shape)], axis=1)
         kept = np.argsort(best, axis=1, kind="stable")[:, :k]

@@ -21,7 +21,9 @@
         if (squared < best) { best = squared; hit = { side, i, x: x[i], y: y[i] }; }
       }
     }
-    return hit && { ...hit, ...named(hit.side.data_source, hit.i) };
+    if (!hit) return null;
+    const place = [pointer[0] + (hit.x - event.x) / perX, pointer[1] - (hit.y - event.y) / perY];
+    return { ...hit, place, ...named(hit.side.data_source, hit.i) };
   };
 
   const named = (source, i) => {
@@ -35,28 +37,26 @@
     return `${here ? here + "/" : ""}thumb/${hit.id}${hit.version ? "?v=" + hit.version : ""}`;
   };
 
-  const draw = (hit, plot, ring) => {
-    const card = document.getElementById("card");
-    card.hidden = !hit;
-    if (hit?.id !== hovered) {
-      hovered = hit?.id;
-      ring.data = hit ? { x: [hit.x], y: [hit.y] } : { x: [], y: [] };
-      if (hit) {
-        card.querySelector("img").src = address(hit);
-        card.querySelector("b").textContent = `class ${plot.tags[0][hit.side.data_source.data.label[hit.i]]}`;
-        card.querySelector("span").textContent = hit.id;
-      }
-    }
+  // The ring is no part of the plot, so that moving it paints no point again.
+  const draw = (hit, plot) => {
+    const card = document.getElementById("card"), ring = document.getElementById("ring");
+    card.hidden = ring.hidden = !hit;
     if (!hit) return;
-    const { width, height } = card.getBoundingClientRect();
-    const [x, y] = pointer;
+    if (hit.id !== hovered) {
+      hovered = hit.id;
+      card.querySelector("img").src = address(hit);
+      card.querySelector("b").textContent = `class ${plot.tags[0][hit.side.data_source.data.label[hit.i]]}`;
+      card.querySelector("span").textContent = hit.id;
+    }
+    const [x, y] = hit.place, { width, height } = card.getBoundingClientRect();
+    ring.style.translate = `${x}px ${y}px`;
     card.style.left = `${x + 18 + width > innerWidth ? x - 18 - width : x + 18}px`;
     card.style.top = `${Math.max(4, Math.min(y + 14, innerHeight - height - 8))}px`;
   };
 
   window.explorer = {
-    mousemove: (event, plot, sides, ring) => draw(nearest(event, plot, sides), plot, ring),
-    mouseleave: (event, plot, sides, ring) => draw(null, plot, ring),
+    mousemove: (event, plot, sides) => draw(nearest(event, plot, sides), plot),
+    mouseleave: () => draw(null),
     tap: (event, plot, sides) => {
       const hit = nearest(event, plot, sides);
       if (hit) send("click", hit.id);
@@ -64,6 +64,7 @@
   };
 
   addEventListener("mousemove", (event) => { pointer = [event.clientX, event.clientY]; }, true);
+  addEventListener("wheel", () => draw(null), { capture: true, passive: true });
   addEventListener("keydown", (event) => { if (event.key === "Escape") send("clear"); });
   addEventListener("click", (event) => {
     const button = event.composedPath().find((node) => node.dataset?.event);

@@ -6,15 +6,17 @@ import contextlib
 import logging
 import os
 import sqlite3
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 log = logging.getLogger(__name__)
 
 KEY_TAG = "modescope.key"
-_MODELS = Path(__file__).parent
 _REQUIREMENTS = ["modescope"]
 
 
@@ -92,14 +94,28 @@ def track(results: Iterable[Result], *, root: Path, experiment: str) -> list[str
     """
     _check_writable(root)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow  # slow to import, and needed only when there is news
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     mlflow.set_tracking_uri(f"sqlite:///{database(root)}")
     found = mlflow.get_experiment_by_name(experiment)
     location = (root / "mlruns").as_uri()
     identity = found.experiment_id if found else mlflow.create_experiment(experiment, artifact_location=location)
-    return [_log(mlflow, result, identity) for result in results]
+    with warnings.catch_warnings():
+        # Advice to add an input example: the models carry explicit signatures instead.
+        warnings.filterwarnings("ignore", message=".*input example", category=UserWarning)
+        return [_log(mlflow, result, identity) for result in results]
+
+
+def _signature(model: Model) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    if model.kind == "generator":
+        return ModelSignature(Schema([ColSpec("long", "label"), ColSpec("long", "index")]))
+    return ModelSignature(Schema([TensorSpec(np.dtype(np.float32), (-1, -1))]))
 
 
 def _log(mlflow: Any, result: Result, experiment: str) -> str:
@@ -117,8 +133,9 @@ def _log(mlflow: Any, result: Result, experiment: str) -> str:
         for model in result.models:
             mlflow.pyfunc.log_model(
                 name=model.kind,
-                python_model=str(_MODELS / f"{model.kind}_model.py"),
-                artifacts={model.kind: str(model.path)},
+                loader_module=f"{__name__}.{model.kind}_model",  # code that is installed, never a pickle
+                data_path=str(model.path),
+                signature=_signature(model),
                 model_config=dict(model.config),
                 pip_requirements=_REQUIREMENTS,
             )

@@ -1,0 +1,179 @@
+"""From picked ids to a new image and its place; what was made is found again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dashboards.explorer.making import Studio, Wish, mean_image
+from dashboards.explorer.resources import EmptyProjectError, load, png
+from modescope import files, masking, store
+from modescope.generators import load_generator
+
+BOTTLENECK = ("encoder_bottleneck",)
+GENERATED = ("fake/student/3", "fake/student/13", "fake/student/23")
+WISH = Wish(view="default", generator="student", label=3, layers=BOTTLENECK, neighbours=GENERATED, seed=5)
+
+
+@pytest.fixture
+def studio(fresh_root: Path) -> Studio:
+    return Studio(load(fresh_root))
+
+
+def standardised(root: Path, source: str) -> np.ndarray:
+    real = store.open_activations(root / "data/activations/default/real").features().astype(np.float64)
+    other = store.open_activations(root / f"data/activations/default/{source}").features()
+    spread = real.std(0)
+    return (other - real.mean(0)) / np.where(spread > 0, spread, np.inf)
+
+
+def test_the_neighbours_mean_is_what_goes_on_from_the_held_layer(studio: Studio) -> None:
+    kept = studio.make(WISH)
+    _, arrays = store.read_made(studio.project.root / "data/made/student", kept.id)
+    images = store.open_stored_images(studio.project.root / "data/fake/student")
+    values = images.take(images.rows_of(GENERATED), "encoder_bottleneck")
+    np.testing.assert_allclose(arrays["held/encoder_bottleneck"], values.mean(0), rtol=1e-5, atol=1e-5)
+    assert not np.allclose(arrays["computed/encoder_bottleneck"], values.mean(0), atol=1e-2)
+
+
+def test_a_mask_changes_the_image_and_the_pair_shares_its_seed(studio: Studio) -> None:
+    kept = studio.make(WISH)
+    generator = load_generator(studio.project.checkpoint("student"), device="cpu")
+    noise = masking.fresh_noise(5, generator.latent_shape)
+    free = masking.generate(generator, noise, np.array([3]), None).pixels[0]
+    np.testing.assert_array_equal(kept.free, free)
+    assert (kept.image != kept.free).mean() > 0.1
+    np.testing.assert_array_equal(kept.mean, mean_image([studio.project.pixels(n) for n in GENERATED]))
+
+
+def test_the_same_wish_gives_the_same_image_and_id_and_another_seed_does_not(studio: Studio) -> None:
+    first, again, other = studio.make(WISH), studio.make(WISH), studio.make(replace(WISH, seed=6))
+    assert first.id == again.id != other.id
+    np.testing.assert_array_equal(first.image, again.image)
+    assert (first.image != other.image).any()
+    assert [kept.id for kept in studio.history("default", "student")] == [other.id, first.id]
+
+
+def test_the_aim_is_the_neighbours_centre_on_the_map(studio: Studio) -> None:
+    aim = studio.make(WISH).recipe.aim
+    table = files.read_table(studio.project.root / "data/maps/default/student.parquet").set_index("sample_id")
+    np.testing.assert_allclose(aim, table.loc[list(GENERATED), ["x", "y"]].mean().to_numpy(), rtol=1e-5)
+
+
+def test_real_neighbours_are_stood_for_by_their_nearest_generated_samples(studio: Studio) -> None:
+    kept = studio.make(replace(WISH, neighbours=("real/1", "real/2", "fake/student/3")))
+    root = studio.project.root
+    real, fake = standardised(root, "real")[[1, 2]], standardised(root, "student")
+    nearest = [f"fake/student/{np.linalg.norm(fake - row, axis=1).argmin()}" for row in real]
+    assert set(kept.recipe.mask_ids) == {*nearest, "fake/student/3"}
+    assert kept.recipe.source == "mixed"
+    assert sum(kept.recipe.mask_weights) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "source"), [(GENERATED, "recorded"), (("real/1", "real/2"), "nearest"), (("real/1",), "nearest")]
+)
+def test_the_record_names_where_mask_values_come_from(studio: Studio, neighbours: tuple, source: str) -> None:
+    assert studio.make(replace(WISH, neighbours=neighbours)).recipe.source == source
+
+
+def test_a_second_generation_loads_nothing(studio: Studio) -> None:
+    assert not studio.ready("student")
+    studio.make(WISH)
+    loaded = list(studio.loaded)
+    assert sorted(loaded) == ["map default", "student.safetensors", "teacher.safetensors"]
+    assert studio.ready("student")
+    studio.make(replace(WISH, seed=6, neighbours=("real/1", "real/2")))
+    assert studio.loaded == loaded
+
+
+def test_what_was_made_is_there_after_a_restart(studio: Studio) -> None:
+    kept = studio.make(WISH)
+    (again,) = Studio(load(studio.project.root)).history("default", "student")
+    assert (again.id, again.recipe, again.landed) == (kept.id, kept.recipe, kept.landed)
+    np.testing.assert_array_equal(again.image, kept.image)
+    assert Studio(load(studio.project.root)).history("default", "other") == ()
+
+
+def test_a_damaged_record_is_passed_over(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:
+    kept = studio.make(WISH)
+    whole = studio.make(replace(WISH, seed=6))
+    path = studio.project.root / f"data/made/student/{kept.id.removeprefix('made/')}.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    assert [k.id for k in Studio(load(studio.project.root)).history("default", "student")] == [whole.id]
+    assert "cannot be shown" in caplog.text
+
+
+def test_an_image_made_for_an_earlier_map_does_not_fit_the_present_one(studio: Studio) -> None:
+    kept = studio.make(WISH)
+    assert studio.fits(kept)
+    assert not studio.fits(replace(kept, recipe=replace(kept.recipe, map="0" * 64)))
+
+
+@pytest.mark.parametrize("space", ["map", "features"])
+def test_nearest_neighbours_equal_brute_force(studio: Studio, space: str) -> None:
+    project = studio.project
+    sides = [project.real, project.generators["student"]]
+    names = [*project.real.ids, *project.generators["student"].ids]
+    if space == "map":
+        rows = np.concatenate([side.points["default"] for side in sides]).astype(np.float64)
+    else:
+        rows = np.concatenate([standardised(project.root, source) for source in ("real", "student")])
+    distances = np.linalg.norm(rows - rows[names.index("real/7")], axis=1)
+    expected = [names[i] for i in np.argsort(distances, kind="stable") if names[i] != "real/7"][:6]
+    assert list(studio.nearest("default", "real/7", sides, 6, space)) == expected
+
+
+def test_more_neighbours_than_samples_are_all_samples(studio: Studio) -> None:
+    found = studio.nearest("default", "real/7", [studio.project.real], 500, "map")
+    assert len(found) == 59
+    assert "real/7" not in found
+
+
+def test_generators_say_why_they_cannot_generate(fresh_root: Path) -> None:
+    (fresh_root / "data/checkpoints/other.safetensors").unlink()
+    project = load(fresh_root)
+    assert project.why_not("default", "student") is None
+    assert "takes 2 steps" in (project.why_not("default", "teacher") or "")
+    assert "checkpoint of the generator is missing" in (project.why_not("default", "other") or "")
+    shutil.rmtree(fresh_root / "data/maps/default/reducer")
+    assert "fitted map is missing" in (project.why_not("default", "student") or "")
+    assert list(project.generators) == ["teacher", "other", "student"]
+    assert "data/fake/absent/manifest.json is missing" in project.absent["absent"]
+
+
+def test_layers_to_hold_are_those_that_were_recorded(studio: Studio) -> None:
+    choices = studio.project.choices("student")
+    assert choices["encoder bottleneck"] == ("encoder_bottleneck",)
+    assert choices["bottleneck + midblock"] == ("encoder_bottleneck", "midblock")
+    assert len(choices["all encoder layers"]) == 4
+    assert studio.project.choices("teacher") == {}
+
+
+@pytest.mark.parametrize("missing", ["data/real", "data/maps", "data/fake"])
+def test_a_project_without_data_says_what_to_run(fresh_root: Path, missing: str) -> None:
+    shutil.rmtree(fresh_root / missing)
+    with pytest.raises(EmptyProjectError, match=r"no map yet|on the map yet"):
+        load(fresh_root)
+
+
+def test_an_unknown_sample_is_refused(studio: Studio) -> None:
+    with pytest.raises(ValueError, match="sample 'real/99' is not among the real or generated images"):
+        studio.project.pixels("real/99")
+    with pytest.raises(ValueError, match=r"sample '\.\./x' is not among"):
+        studio.project.label("../x")
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 4)])
+def test_a_thumbnail_holds_the_very_pixels(shape: tuple[int, int, int]) -> None:
+    import io
+
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    decoded = np.asarray(Image.open(io.BytesIO(png(pixels))))
+    np.testing.assert_array_equal(decoded.reshape(*shape[1:], shape[0]).transpose(2, 0, 1), pixels)
