@@ -45,7 +45,9 @@ class Bench:
         how = self.settings.generator(name)
         self.generator = load_generator(how.checkpoint, device=machine.device)
         self.network = load_generator(self.view.network, device=machine.device)
-        self.real_images, self.fake_images = (store.open_stored_images(Path("data", s)) for s in ("real", f"fake/{name}"))
+        self.real_images, self.fake_images = (
+            store.open_stored_images(Path("data", s)) for s in ("real", f"fake/{name}")
+        )
         folder = Path("data/activations/default")
         real, fake = (store.open_activations(folder / s).features() for s in ("real", name))
         self.mean, self.scale = real.mean(axis=0), real.std(axis=0) + 1e-12
@@ -96,7 +98,13 @@ class Bench:
         at = float(np.median(np.linalg.norm(points[neighbours] - aims[:, None], axis=2)))
         base = float(np.median(np.linalg.norm(free_features - aims[:, None], axis=2)))
         rows = [
-            {"neighbours": source, "held": "nothing", "control": 1.0, "diversity": 1.0, "agreement": np.mean(agreements)},
+            {
+                "neighbours": source,
+                "held": "nothing",
+                "control": 1.0,
+                "diversity": 1.0,
+                "agreement": np.mean(agreements),
+            },
             {"neighbours": source, "held": "(a neighbour itself)", "control": at / base},
         ]
         for label, layers in self.layer_sets.items():
@@ -125,7 +133,9 @@ def scaled(bench: Bench, layers: list[str]) -> Values:
 
     def values(rows: np.ndarray) -> Mapping[str, np.ndarray]:
         parts = [
-            masking.scaled_values(bench.generator, images.read(rows[i : i + BATCH]), images.labels[rows[i : i + BATCH]], paths)
+            masking.scaled_values(
+                bench.generator, images.read(rows[i : i + BATCH]), images.labels[rows[i : i + BATCH]], paths
+            )
             for i in range(0, len(rows), BATCH)
         ]
         return {path: torch.cat([part[path] for part in parts]).numpy() for path in paths}

@@ -37,7 +37,8 @@ def save(name: str, network: nn.Module, config: dict[str, Any], provenance: dict
     files.write_tensors(FOLDER / f"{name}.safetensors", tensors, metadata)
 
 
-def provenance(params: Params, **more: Any) -> dict[str, Any]:
+def provenance(params: Params) -> dict[str, Any]:
+    """What is about to run: asked for before the first step, since files may change while it runs."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     return {
         "params": params.training.model_dump(),
@@ -46,7 +47,6 @@ def provenance(params: Params, **more: Any) -> dict[str, Any]:
         "code_sha256": {path: files.sha256(Path(path)) for path in CODE},
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        **more,
     }
 
 
@@ -58,7 +58,11 @@ def kept_teacher(params: Params) -> EDMPrecond | None:
     trained = json.loads(files.read_tensors(path)[1]["provenance"])
     today = params.training.model_dump()
     same = trained["seed"] == params.seed and all(trained["params"][x] == today[x] for x in ("network", "teacher"))
-    return load_generator(path, device="cpu").network if same else None  # type: ignore[return-value]
+    if not same:
+        return None
+    network = load_generator(path, device="cpu").network
+    assert isinstance(network, EDMPrecond)  # noqa: S101 - what the family is
+    return network
 
 
 def train_teacher(params: Params, images: ImageSet, config: dict[str, Any]) -> EDMPrecond:
@@ -72,10 +76,11 @@ def train_teacher(params: Params, images: ImageSet, config: dict[str, Any]) -> E
         lr=how.lr,
         ema=how.ema,
     )
+    made = provenance(params)
     start = time.perf_counter()
     losses = list(progress(teaching, "teacher", "step"))
     seconds, loss = round(time.perf_counter() - start), float(np.mean(losses[-100:]))
-    save("teacher", teaching.average.network, config, provenance(params, steps=how.steps, seconds=seconds, loss=loss))
+    save("teacher", teaching.average.network, config, made | {"steps": how.steps, "seconds": seconds, "loss": loss})
     return teaching.average.network
 
 
@@ -93,12 +98,13 @@ def distil(params: Params, images: ImageSet, teacher: EDMPrecond, config: dict[s
         settle=how.settle,
         ema=how.ema,
     )
+    made = provenance(params)
     start = time.perf_counter()
     for step, _ in enumerate(progress(distillation, "distillation", "step"), start=1):
         early = step == how.early_step
         if early or step == how.steps or step % how.save_every == 0:
-            made = provenance(params, steps=step, seconds=round(time.perf_counter() - start))
-            save("dmd2-early" if early else "dmd2", distillation.average.network, config, made)
+            reached = {"steps": step, "seconds": round(time.perf_counter() - start)}
+            save("dmd2-early" if early else "dmd2", distillation.average.network, config, made | reached)
 
 
 def data_of(images: ImageSet, params: Params, purpose: str) -> Data:

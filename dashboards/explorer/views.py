@@ -210,7 +210,7 @@ class Cards:
         )
         return (
             f"<h2>Generated</h2><div class='three'>{shown}</div>"
-            f"<p>class {html.escape(self.project.classes[made.label])}, seed {made.seed}, {where}<br>"
+            f"<p>class {html.escape(self.project.classes[made.label])}, seed {made.seed}<br>{where}<br>"
             f"held: {html.escape(', '.join(made.layers))}<br><code>{html.escape(kept.id)}</code></p>"
         )
 

@@ -58,8 +58,8 @@ def _uniform(weight: Tensor, bias: Tensor | None, gain: float) -> None:
 class Conv(nn.Module):
     """A convolution with an optional 2x resampling before it; `kernel` 0 resamples only."""
 
-    weight: Tensor | None
-    bias: Tensor | None
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
     resample_filter: Tensor
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, resample: str = "", gain: float = _RELU_GAIN) -> None:
@@ -309,7 +309,8 @@ class EDMPrecond(nn.Module):
         c_in = 1 / (sd**2 + s**2).sqrt()
         c_noise = s.flatten().log() / 4
         # The network runs in the type of its weights; the preconditioning around it in float32 at least.
-        f = self.model((c_in * x).to(self.model.out_conv.weight.dtype), c_noise, class_labels)
+        dtype = self.model.map_layer0.weight.dtype
+        f = self.model((c_in * x).to(dtype), c_noise, class_labels)
         return (c_skip * x + c_out * f).to(x.dtype)
 
     def _check(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None) -> None:

@@ -144,8 +144,9 @@ class Distillation:
         self.teacher = teacher.eval().requires_grad_(False)
         self.generator = copy.deepcopy(teacher).train().requires_grad_(True)
         self.fake_score = copy.deepcopy(self.generator)
-        self.bottleneck = f"model.enc.{list(teacher.model.enc)[-1]}"
-        self.head = Head(teacher.model.enc[self.bottleneck.rpartition(".")[2]].out_channels)
+        name, layer = list(teacher.model.enc.items())[-1]
+        self.bottleneck = f"model.enc.{name}"
+        self.head = Head(int(layer.out_channels))  # type: ignore[arg-type]
         self.average = Average(self.generator, ema)
         self.data, self.steps, self.batch_size, self.sigma_max = data, steps, batch_size, sigma_max
         self.gan_head_weight, self.gan_weight, self.generator_every = gan_head_weight, gan_weight, generator_every

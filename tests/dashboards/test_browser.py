@@ -134,12 +134,15 @@ def test_a_visitor_selects_picks_generates_and_finds_it_again(address: str, root
             return page.evaluate(f"Bokeh.documents[0].get_model_by_name('marks {what}').data_source.data.x.length")
 
         arrive()
-        page.mouse.move(*page.evaluate(PLACE, ["points real", 4]))
+        x, y = page.evaluate(PLACE, ["points real", 4])
+        page.mouse.move(x, y)
         card = page.locator("#card")
         expect(card).to_be_visible()
         expect(card).to_contain_text(re.compile(r"class \d.*(real|fake/student)/\d+"))
         page.wait_for_function("document.querySelector('#card img').naturalWidth === 8")
         assert (card.locator("img").bounding_box() or {})["width"] >= 96
+        ring = page.locator("#ring").bounding_box() or {}
+        assert np.hypot(ring["x"] + ring["width"] / 2 - x, ring["y"] + ring["height"] / 2 - y) < 13
 
         click("points real", 4)
         expect(panels).to_contain_text("class")

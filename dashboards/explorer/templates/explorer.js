@@ -63,7 +63,8 @@
     },
   };
 
-  addEventListener("mousemove", (event) => { pointer = [event.clientX, event.clientY]; }, true);
+  // Bokeh hears "pointermove", which comes before "mousemove".
+  addEventListener("pointermove", (event) => { pointer = [event.clientX, event.clientY]; }, true);
   addEventListener("wheel", () => draw(null), { capture: true, passive: true });
   addEventListener("keydown", (event) => { if (event.key === "Escape") send("clear"); });
   addEventListener("click", (event) => {

@@ -17,6 +17,8 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 KEY_TAG = "modescope.key"
+PATIENCE = 5.0
+"""Seconds to wait for whoever writes the database."""
 _REQUIREMENTS = ["modescope"]
 
 
@@ -55,7 +57,7 @@ def database(root: Path) -> Path:
 @contextlib.contextmanager
 def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=5)) as connection:
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
             yield connection
     except sqlite3.Error as error:
         raise TrackingError(
