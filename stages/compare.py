@@ -1,23 +1,32 @@
-"""Scores of all generators under one view => one table, metrics/<view>.csv."""
+"""All generators under one view, side by side => metrics/<view>.csv and plots/<view>.png."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from modescope import files
+from modescope import figures, files, store
 from modescope.params import Params
-from stages import METRICS, run
+from stages import DATA, METRICS, PLOTS, run
 
 SHOWN = ("precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "frechet", "kernel")
 
 
 def compare(params: Params, view_name: str) -> None:
     params.view(view_name)
-    scores = [files.read_json(METRICS / view_name / f"{name}.json") for name in params.generators]
-    rows = [{"generator": s["generator"], **{name: round(s[name], 4) for name in SHOWN}} for s in scores]
-    null = scores[0]["equal_laws"]
-    rows.append({"generator": "equal laws", **{name: round(null[name], 4) for name in SHOWN if name in null}})
+    scores = {name: files.read_json(METRICS / view_name / f"{name}.json") for name in params.generators}
+    rows = [{"generator": name, **{n: round(s[n], 4) for n in SHOWN}} for name, s in scores.items()]
+    null = next(iter(scores.values()))["equal_laws"]
+    rows.append({"generator": "equal laws", **{n: round(null[n], 4) for n in SHOWN if n in null}})
     files.write_table(METRICS / f"{view_name}.csv", pd.DataFrame(rows))
+
+    maps, panels = DATA / "maps" / view_name, {}
+    for name, s in scores.items():
+        fake = store.open_stored_images(DATA / "fake" / name)
+        points = store.read_map(maps / f"{name}.parquet", fake.ids)
+        panels[f"{name}: recall {s['recall']:.2f}, coverage {s['coverage']:.2f}"] = points, fake.labels
+    real = store.open_stored_images(DATA / "real")
+    drawn = figures.map_figure(store.read_map(maps / "real.parquet", real.ids), panels, real.config["classes"])
+    files.write_bytes(PLOTS / f"{view_name}.png", figures.png(drawn))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -54,6 +55,10 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
+def title(name: str, scores: Mapping[str, Any]) -> str:
+    return f"{name}: recall {scores['recall']:.2f}, coverage {scores['coverage']:.2f}"
+
+
 def evaluate(params: Params, view_name: str, name: str) -> None:
     view, k = params.view(view_name), params.metrics.k
     runtime.start(params.runtime.device, params.runtime.threads)
@@ -82,12 +87,11 @@ def evaluate(params: Params, view_name: str, name: str) -> None:
     table.insert(1, "class_name", [classes[c] for c in table["class_id"]])
     files.write_table(METRICS / view_name / f"{name}.classes.csv", table.round(6))
 
-    folder = PLOTS / view_name
-    maps = DATA / "maps" / view_name
-    points = store.read_map(maps / "real.parquet", real.ids), store.read_map(maps / f"{name}.parquet", fake.ids)
-    title = f"{name} on view {view_name}: recall {scores['recall']:.3f}, coverage {scores['coverage']:.3f}"
-    files.write_bytes(folder / f"{name}.map.png", figures.png(figures.map_figure(*points, fake.labels, classes, title)))
-    bars = figures.coverage_figure(table, f"{name}: classes", expected=scores["equal_laws"]["coverage"])
+    maps, folder = DATA / "maps" / view_name, PLOTS / view_name
+    points = {title(name, scores): (store.read_map(maps / f"{name}.parquet", fake.ids), fake.labels)}
+    drawn = figures.map_figure(store.read_map(maps / "real.parquet", real.ids), points, classes)
+    files.write_bytes(folder / f"{name}.map.png", figures.png(drawn))
+    bars = figures.coverage_figure(table, name, expected=scores["equal_laws"]["coverage"])
     files.write_bytes(folder / f"{name}.classes.png", figures.png(bars))
 
 

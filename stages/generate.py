@@ -46,7 +46,7 @@ def generate(params: Params, name: str) -> None:
     machine = runtime.start(params.runtime.device, params.runtime.threads)
     generator = load_generator(how.checkpoint, how.family, device=machine.device)
     real = store.open_stored_images(DATA / "real")
-    classes = real.config["classes"]
+    classes, synsets = real.config["classes"], real.config["synsets"]
     labels = sampling.balanced_labels(np.arange(total), generator.num_classes)
     ids = [f"fake/{name}/{i}" for i in range(total)]
     table = store.sample_table(
@@ -54,6 +54,7 @@ def generate(params: Params, name: str) -> None:
         labels,
         batch_index=np.arange(total) // width,
         class_name=[classes[c] for c in labels],
+        synset_id=[synsets[c] for c in labels] if synsets else None,
         source=name,
         seed=params.seed,
         sigma=generator.sigma_max,

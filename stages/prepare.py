@@ -20,13 +20,19 @@ def prepare(params: Params) -> None:
         [str(i) for i in source.ids],
         source.labels,
         batch_index=rows // BATCH,
+        synset_id=[source.synsets[c] for c in source.labels] if source.synsets else None,
         class_name=[source.class_names[c] for c in source.labels],
         original_path=[source.original_path(i) for i in rows.tolist()],
         source=source.source,
     )
     starts = range(0, len(rows), BATCH)
     batches = ({"images": source.read(rows[i : i + BATCH])} for i in progress(starts, "real images", "batch"))
-    config = {"source": real.model_dump(), "preprocessing": source.preprocessing, "classes": list(source.class_names)}
+    config = {
+        "source": real.model_dump(),
+        "preprocessing": source.preprocessing,
+        "classes": list(source.class_names),
+        "synsets": source.synsets,
+    }
     store.write_rows(DATA / "real", batches, table, kind="images", config=config)
 
 

@@ -13,19 +13,18 @@ from bokeh.palettes import turbo
 from bokeh.plotting import figure
 from bokeh.transform import linear_cmap
 
+from modescope.figures import PALETTE
+
 from .making import Kept
 from .resources import Project, Side
 from .state import State
 
 REAL, SELECTED, RING, NEW = "#8d95a1", "#1769e0", "#d81b2a", "#0a8f3c"
-TEN = ("#332288", "#e69f00", "#44aa99", "#cc6677", "#88ccee", "#882255", "#999933", "#aa4499", "#a8763e", "#ddcc77")
-"""Ten class colours that stay apart for colour-blind eyes and keep away from the blue, red and green of the marks."""
-
 STYLE = (Path(__file__).parent / "templates" / "panels.css").read_text(encoding="utf-8")
 
 
 def palette(classes: int) -> list[str]:
-    return list(TEN[:classes]) if classes <= len(TEN) else list(turbo(min(classes, 256)))
+    return list(PALETTE[:classes]) if classes <= len(PALETTE) else list(turbo(min(classes, 256)))
 
 
 def point_size(side: Side) -> float:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int64
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e69f00", "#882255", "#117733", "#332288")
+PALETTE = ("#332288", "#e69f00", "#44aa99", "#cc6677", "#88ccee", "#882255", "#999933", "#aa4499", "#aa7744", "#ddcc77")
 """Ten colours that stay apart for colour-blind readers (after Paul Tol's schemes); classes cycle through them."""
 
 REAL_GREY = "#b9b9b9"
@@ -22,24 +23,24 @@ def class_colours(classes: int) -> list[str]:
 
 def map_figure(
     real: Float[np.ndarray, "N E"],
-    fake: Float[np.ndarray, "M E"],
-    labels: Int64[np.ndarray, " M"],
+    fakes: Mapping[str, tuple[Float[np.ndarray, "M E"], Int64[np.ndarray, " M"]]],
     class_names: Sequence[str],
-    title: str,
 ) -> Figure:
-    """Real samples in grey, generated ones on top by class; the first two axes of the map."""
-    figure = Figure(figsize=(7.2, 5.6), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    size = float(np.clip(12_000 / (len(real) + len(fake) + 1), 0.3, 9))
-    axes.scatter(real[:, 0], real[:, 1], s=size * 1.6, c=REAL_GREY, linewidths=0, label="real", rasterized=True)
+    """Real samples in grey, generated ones on top by class: a panel per title => (points, labels), on one scale."""
+    figure = Figure(figsize=(4.6 * len(fakes) + 1.2, 4.9), dpi=110, layout="constrained")
     colours = np.array(class_colours(len(class_names)))
-    axes.scatter(fake[:, 0], fake[:, 1], s=size, c=colours[labels], linewidths=0, alpha=0.85, rasterized=True)
-    for index, name in enumerate(class_names[: len(PALETTE)]):
-        axes.scatter([], [], s=30, c=[colours[index]], linewidths=0, label=name)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="generated", fontsize=9)
-    axes.set(xticks=[], yticks=[], title=title)
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.spines[:].set_visible(False)
+    panels = figure.subplots(1, len(fakes), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (title, (points, labels)) in zip(panels, fakes.items(), strict=True):
+        size = float(np.clip(12_000 / (len(real) + len(points) + 1), 0.3, 9))
+        axes.scatter(real[:, 0], real[:, 1], s=size * 2.5, c=REAL_GREY, linewidths=0, rasterized=True)
+        axes.scatter(points[:, 0], points[:, 1], s=size, c=colours[labels], linewidths=0, alpha=0.9, rasterized=True)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(title, fontsize=11)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.spines[:].set_visible(False)
+    shown = list(zip(class_names, colours, strict=True))[: len(PALETTE)]
+    marks = [Line2D([], [], marker="o", linestyle="", color=c, label=name) for name, c in [("real", REAL_GREY), *shown]]
+    figure.legend(handles=marks, loc="outside right center", frameon=False, fontsize=9)
     return figure
 
 
@@ -53,8 +54,9 @@ def coverage_figure(table: pd.DataFrame, title: str, *, expected: float) -> Figu
     axes.bar(place + 0.2, table["recall"], width=0.4, color=PALETTE[3], label="recall")
     axes.axhline(expected, color="#444444", linewidth=1, linestyle="--", label="coverage under equal laws")
     axes.set_xticks(place, [str(name) for name in table["class_name"]], rotation=0 if len(table) <= 12 else 90)
-    axes.set(ylim=(0, 1.05), title=title, xlabel="class, worst covered first", ylabel="share of real samples")
-    axes.legend(loc="lower right", fontsize=8, framealpha=0.9)
+    axes.set(ylim=(0, 1.05), xlabel="class, worst covered first", ylabel="share of real samples")
+    axes.set_title(title, loc="left", fontsize=11)
+    figure.legend(loc="outside upper right", ncols=3, fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

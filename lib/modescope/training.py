@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from modescope.edm import EDMPrecond, karras_sigmas
 from modescope.taps import capture
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def edm_weight(sigma: Float[Tensor, " N"], sigma_data: float) -> Float[Tensor, "N 1 1 1"]:
@@ -32,15 +35,15 @@ def denoising_loss(
     return (edm_weight(sigma, network.sigma_data) * (denoised - x0).square()).mean()
 
 
-class Average:
+class Average(Generic[Network]):
     """Exponential moving average of a network's weights, warmed up so that early weights do not linger."""
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: Network, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay, self.updates = decay, 0
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
+    def update(self, network: Network) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for average, value in zip(self.network.parameters(), network.parameters(), strict=True):

@@ -62,7 +62,7 @@ def write_real(folder: Path) -> None:
     pixels, labels = load_digits(return_X_y=True)
     images = np.floor(pixels[:ROWS].reshape(-1, 1, 8, 8) * 255 / 16).astype(np.uint8)
     table = store.sample_table([f"real/{i}" for i in range(ROWS)], labels[:ROWS], source="digits")
-    config = {"classes": [str(c) for c in range(10)]}
+    config = {"classes": [str(c) for c in range(10)], "synsets": None}
     store.write_rows(folder, [{"images": images}], table, kind="images", config=config)
 
 

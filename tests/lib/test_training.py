@@ -74,7 +74,7 @@ def test_the_teacher_learns_and_training_is_seeded():
     losses, first = trained()
     again, second = trained()
     assert losses == again
-    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 

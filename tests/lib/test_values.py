@@ -77,9 +77,8 @@ def test_arrays_tables_and_tensors_come_back_as_they_were(tmp_path):
 @pytest.mark.parametrize("name", ["a.npy", "t.parquet", "s.safetensors", "j.json"])
 def test_truncated_and_missing_files_name_themselves_and_the_remedy(tmp_path, name):
     path = tmp_path / name
-    read = {".npy": files.read_array, ".parquet": files.read_table, ".json": files.read_json}.get(
-        path.suffix, files.read_tensors
-    )
+    readers = {".npy": files.read_array, ".parquet": files.read_table, ".json": files.read_json}
+    read = readers.get(path.suffix, files.read_tensors)
     with pytest.raises(DamagedFileError, match=f"{name} is missing; run `dvc repro`"):
         read(path)
     files.write_array(tmp_path / "a.npy", np.zeros(1000))
