@@ -36,7 +36,7 @@ def map_figure(
         axes.scatter(points[:, 0], points[:, 1], s=size, c=colours[labels], linewidths=0, alpha=0.9, rasterized=True)
         axes.set(xticks=[], yticks=[])
         axes.set_title(title, fontsize=11)
-        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_aspect("equal", adjustable="box")
         axes.spines[:].set_visible(False)
     shown = list(zip(class_names, colours, strict=True))[: len(PALETTE)]
     marks = [Line2D([], [], marker="o", linestyle="", color=c, label=name) for name, c in [("real", REAL_GREY), *shown]]
