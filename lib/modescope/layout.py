@@ -30,8 +30,8 @@ LEAST_WIDTH = 1e-3  # of the mean distance; umap-learn's MIN_K_DIST_SCALE
 class Layout:
     """Coordinates of the fitted rows, and what placing and inverting need.
 
-    `a`, `b`: the curve 1 / (1 + a d^(2b)) of similarity against map distance (section 3.2 of the paper). `rhos` and
-    `sigmas`: distance to the nearest neighbour and width of the neighbourhood of each row (section 3.1).
+    `a`, `b`: the curve 1 / (1 + a d^(2b)) of similarity against map distance. `rhos` and
+    `sigmas`: distance to the nearest neighbour and width of the neighbourhood of each row.
     """
 
     embedding: Float[np.ndarray, "N E"]

@@ -18,7 +18,7 @@ _ROWS = 4096
 
 
 def frechet_distance(real: Features, fake: Features) -> float:
-    """|mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)), covariances over N - 1 (Heusel et al. 2017, eq. 6).
+    """|mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)), covariances over N - 1 (Heusel et al. 2017).
 
     With A^T A = (N - 1) S_1 and B^T B = (M - 1) S_2 the trace of the root is the nuclear norm of A B^T over
     sqrt((N - 1)(M - 1)). A is the centred samples, or their triangular factor where they outnumber the dimensions: no
@@ -82,7 +82,7 @@ def frechet_extrapolated(real: Features, fake: Features, *, seed: int, points: i
     """Frechet distance at infinitely many fake samples: a line in 1/m through subsamples of m = M/2 .. M, at 1/m = 0.
 
     Removes the bias that comes from the number of fake samples, not that of the real ones. Noisier than the plain
-    value. Source: Chong and Forsyth 2020, arXiv 1911.07023, section 4 (with plain random subsamples).
+    value. Source: Chong and Forsyth 2020, arXiv 1911.07023 (with plain random subsamples).
     """
     x, y = paired(real, fake)
     if points < 2 or len(y) < 4:

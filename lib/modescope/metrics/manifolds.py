@@ -105,7 +105,7 @@ def prdc(real: Features, fake: Features, k: int = 5, *, chunk: int | None = None
     precision and density; coverage and the clipped pair of `memberships(...).clipped()` hardly move. All depend on
     N, M and k: compare with `expected_coverage` and with real samples in place of the fake ones.
     ValueError when a set has fewer than k + 1 samples, the widths differ, or a value is not finite.
-    Source: Naeem et al. 2020, arXiv 2002.09797, eq. 1 to 4; the same values as PyPI `prdc`.
+    Source: Naeem et al. 2020, arXiv 2002.09797; the same values as PyPI `prdc`.
     """
     return memberships(real, fake, k, chunk=chunk).prdc()
 
@@ -113,7 +113,7 @@ def prdc(real: Features, fake: Features, k: int = 5, *, chunk: int | None = None
 def improved_precision_recall(
     real: Features, fake: Features, k: int = 3, *, chunk: int | None = None
 ) -> PrecisionRecall:
-    """Precision and recall with closed balls (Kynkaanniemi et al. 2019, arXiv 1904.06991, eq. 1 and 2)."""
+    """Precision and recall with closed balls (Kynkaanniemi et al. 2019, arXiv 1904.06991)."""
     scores = sweep(real, fake, (k,), closed=True, chunk=chunk)[k].prdc()
     return PrecisionRecall(precision=scores.precision, recall=scores.recall)
 
@@ -248,7 +248,7 @@ def expected_clipped_coverage(n: int, m: int, k: int) -> float:
     """The mean of min(fakes in reach, k) / k under equal laws, for m fake samples.
 
     The number of fakes in a real ball is beta-binomial (m, k, n - k), so
-    1 - (1/k) sum_{j<k} (k - j) C(m, j) B(k + j, n - k + m - j) / B(k, n - k)   (Salvy et al. 2026, section 4).
+    1 - (1/k) sum_{j<k} (k - j) C(m, j) B(k + j, n - k + m - j) / B(k, n - k)   (Salvy et al. 2026).
     """
     _check_counts(n, m, k)
     j = np.arange(min(k, m + 1))

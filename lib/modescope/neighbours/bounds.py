@@ -1,6 +1,6 @@
 """Squared distances between blocks of samples: fast bounds from float32 matrix products, and exact values.
 
-Distances come from float32 matrix products with a rigorous error bound (Higham 2002, section 3.1). A pair that the
+Distances come from float32 matrix products with a rigorous error bound (Higham 2002). A pair that the
 bound leaves undecided is recomputed from the raw values in float64, so that every decision is the one an all-float64
 computation of sum((x - y)^2) takes, whatever the block size or the thread count.
 """
