@@ -42,6 +42,16 @@ def lock_entry(lock: dict[str, Any], view: str, name: str) -> dict[str, Any]:
     return entry
 
 
+def digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def substance(entry: dict[str, Any]) -> dict[str, Any]:
+    """What makes a result another one: parameters, data and outcome. A comment edited in the code does not."""
+    data = [item for item in entry.get("deps", []) if not item["path"].startswith(("lib/", "stages/"))]
+    return {"params": entry.get("params", {}), "deps": data, "outs": entry.get("outs", [])}
+
+
 def result(params: Params, lock: dict[str, Any], view: str, name: str) -> Result:
     entry = lock_entry(lock, view, name)
     hashes = {item["path"]: item.get("md5", "") for item in [*entry.get("deps", []), *entry.get("outs", [])]}
@@ -62,13 +72,14 @@ def result(params: Params, lock: dict[str, Any], view: str, name: str) -> Result
     )
     return Result(
         name=f"{view}/{name}",
-        key=hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest(),
+        key=digest(substance(entry)),
         params={key: str(value) for key, value in settings.items()},
         metrics={key: value for key, value in flat(scores).items() if isinstance(value, float)},
         tags={
             "git.commit": git("rev-parse", "HEAD"),
             "git.dirty": str(bool(git("status", "--porcelain"))).lower(),
             "network_hash": scores["network_hash"],
+            "dvc.lock_entry": digest(entry),
             **{f"dvc.{path}": digest for path, digest in hashes.items() if not path.endswith(".py")},
         },
         datasets={path: hashes.get(path, "") for path in (f"data/activations/{view}/{s}" for s in ("real", name))},

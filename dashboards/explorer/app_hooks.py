@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
 from bokeh.document import Document
 from bokeh.server import urls
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
@@ -48,6 +49,7 @@ if not any(pattern[0] == ROUTE for pattern in urls.per_app_patterns):  # this fi
 
 
 def on_server_loaded(server_context: Any) -> None:
+    png(np.zeros((1, 1, 1), np.uint8))  # Pillow looks for its encoders on first use
     try:
         Desk(making.shared(), Document(), "")  # what it imports and caches, the first visitor need not wait for
     except (ValueError, OSError) as error:

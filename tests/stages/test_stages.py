@@ -193,8 +193,13 @@ def test_results_for_tracking_carry_parameters_scores_and_hashes(here):
     assert made.params["view_settings.sigma"] == "0.4"
     assert 0 <= made.metrics["coverage"] <= 1
     assert [model.kind for model in made.models] == ["generator", "reducer"]
-    changed = {"stages": {"evaluate@default-dmd2": entry | {"cmd": "y"}}}
-    assert result(here, changed, "default", "dmd2").key != made.key
+    code = entry["deps"][:1] + [{"path": "stages/evaluate.py", "md5": "changed"}]
+    same = result(here, {"stages": {"evaluate@default-dmd2": entry | {"deps": code}}}, "default", "dmd2")
+    assert same.key == made.key  # an edited comment is no news
+    assert same.tags["dvc.lock_entry"] != made.tags["dvc.lock_entry"]
+    for change in ({"outs": []}, {"params": {"params.yaml": {"seed": 1}}}, {"deps": entry["deps"][1:]}):
+        other = result(here, {"stages": {"evaluate@default-dmd2": entry | change}}, "default", "dmd2")
+        assert other.key != made.key
     with pytest.raises(ValueError, match=r"dvc.lock has no stage evaluate@default-dmd2; run `dvc repro`"):
         result(here, {}, "default", "dmd2")
     assert flat({"a": {"b": 1, "c": {"d": 2}}}) == {"a.b": 1, "a.c.d": 2}
