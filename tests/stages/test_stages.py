@@ -193,7 +193,7 @@ def test_results_for_tracking_carry_parameters_scores_and_hashes(here):
     assert made.params["view_settings.sigma"] == "0.4"
     assert 0 <= made.metrics["coverage"] <= 1
     assert [model.kind for model in made.models] == ["generator", "reducer"]
-    code = entry["deps"][:1] + [{"path": "stages/evaluate.py", "md5": "changed"}]
+    code = [*entry["deps"][:1], {"path": "stages/evaluate.py", "md5": "changed"}]
     same = result(here, {"stages": {"evaluate@default-dmd2": entry | {"deps": code}}}, "default", "dmd2")
     assert same.key == made.key  # an edited comment is no news
     assert same.tags["dvc.lock_entry"] != made.tags["dvc.lock_entry"]
