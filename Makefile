@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 STAMP := .venv/.installed
 
-.PHONY: demo repro test lint explore ui train mask-control clean
+.PHONY: demo repro test lint explore ui train mask-control rehearsal clean
 
 $(STAMP): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not on the PATH; install Python 3.11 or name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -43,6 +43,9 @@ train: $(STAMP) ## train the embedded default's networks anew (about half an hou
 
 mask-control: $(STAMP) ## what a mask controls, as a table
 	python -m benchmarks.mask_control
+
+rehearsal: $(STAMP) ## the ImageNet-64 profile from end to end, without ImageNet
+	python -m benchmarks.rehearsal $(if $(SMALL),--small)
 
 clean: ## remove what can be made again, the environment included
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -61,9 +61,11 @@ def served(root: Path) -> Iterator[str]:
         address = next(m.group() for line in server.stderr if (m := re.search(r"http://localhost:\d+/explorer", line)))
         drain = threading.Thread(target=server.stderr.read, daemon=True)
         drain.start()
-        yield address
-        server.terminate()
-        drain.join()
+        try:
+            yield address
+        finally:
+            server.terminate()
+            drain.join()
 
 
 def timed(action: Callable[[], Any]) -> float:

@@ -22,9 +22,10 @@ from sklearn.svm import SVC
 from torch import Tensor
 from tqdm import tqdm
 
-from modescope import files, masking, params, runtime, sampling, store
+from modescope import components, datasets, files, masking, params, runtime, sampling, store
 from modescope.capturing import capture_batch, flatten
 from modescope.generators import Generator, load_generator
+from modescope.jobs import look_of
 
 AIMS, SEEDS, K, BATCH = 200, 3, 5, 200
 Values = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -45,13 +46,12 @@ class Bench:
         how = self.settings.generator(name)
         self.generator = load_generator(how.checkpoint, device=machine.device)
         self.network = load_generator(self.view.network, device=machine.device)
-        self.real_images, self.fake_images = (
-            store.open_stored_images(Path("data", s)) for s in ("real", f"fake/{name}")
-        )
+        self.real_images, self.fake_images = (datasets.open_set(Path("data", s)) for s in ("real", f"fake/{name}"))
         folder = Path("data/activations/default")
-        real, fake = (store.open_activations(folder / s).features() for s in ("real", name))
-        self.mean, self.scale = real.mean(axis=0), real.std(axis=0) + 1e-12
-        self.real, self.fake = self.standardised(real), self.standardised(fake)
+        real, fake = (store.open_activations(folder / s) for s in ("real", name))
+        self.scale = components.fit(real.matrix, None, standardise=not real.standardised)
+        self.real, self.fake = self.scale.project(real.matrix), self.scale.project(fake.matrix)
+        self.look = look_of(self.settings, "default", machine, folder / "real/basis.safetensors")
         self.layer_sets = {
             "bottleneck": ["encoder_bottleneck"],
             "bottleneck + midblock": ["encoder_bottleneck", "midblock"],
@@ -59,9 +59,6 @@ class Bench:
         }
         flat = self.real_images.read(np.arange(len(real))).reshape(len(real), -1)
         self.judge = SVC().fit(flat, self.real_images.labels)
-
-    def standardised(self, features: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray((features - self.mean) / self.scale, np.float32)
 
     def results(self, labels: np.ndarray, masks: Mapping[str, Tensor] | None, seed: int) -> tuple[np.ndarray, float]:
         """One image per aim => its features, and the share that is of the class asked for."""
@@ -77,13 +74,10 @@ class Bench:
             pixels,
             [f"control/{i}" for i in range(AIMS)],  # one noise per aim: seeds differ by their images alone
             labels,
-            layers=self.view.layers,
-            protocol=self.view.protocol,
-            sigma=self.view.sigma,
-            root=self.settings.seed,
+            self.look,
         )
         agreement = (self.judge.predict(pixels.reshape(AIMS, -1)) == labels).mean()
-        return self.standardised(flatten(acts)), float(agreement)
+        return self.scale.project(flatten(acts)), float(agreement)
 
     def measure(self, source: str, points: np.ndarray, labels: np.ndarray, values: Values, bar: tqdm) -> list[dict]:
         """All layer sets for one source of mask values; `values(rows)` are the mask values of neighbour rows."""

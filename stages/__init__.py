@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,8 @@ from tqdm import tqdm
 from modescope import params
 
 DATA = Path("data")
+SHARDS = Path(os.environ.get("DVC_ROOT", ".")) / "data" / "shards"
+"""Finished shards by configuration: one place for the checkout and for experiments that DVC runs in a copy of it."""
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 T = TypeVar("T")

@@ -11,7 +11,8 @@ from stages import DATA, run
 def fit(params: Params, view_name: str) -> None:
     params.view(view_name)
     real = store.open_activations(DATA / "activations" / view_name / "real")
-    reducer = Reducer.fit(real.features(), seed=params.seed, **params.reducer.model_dump())
+    how = params.reducer.model_dump()
+    reducer = Reducer.fit(real.matrix, seed=params.seed, standardise=not real.standardised, **how)
     folder = DATA / "maps" / view_name
     reducer.save(folder / "reducer")
     store.write_map(folder / "real.parquet", real.ids, reducer.embedding)

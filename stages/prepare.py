@@ -1,39 +1,39 @@
-"""Real images of the chosen source => data/real."""
+"""The chosen real images => data/real: with their pixels, or as an index of a source that keeps them."""
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
-from modescope import store
-from modescope.images import open_images
+from modescope import datasets, selection
 from modescope.params import Params
 from stages import DATA, progress, run
 
-BATCH = 1024
+log = logging.getLogger(__name__)
 
 
 def prepare(params: Params) -> None:
-    real = params.real
-    source = open_images(real.kind, real.path, real.resolution)
-    rows = np.arange(len(source))
-    table = store.sample_table(
-        [str(i) for i in source.ids],
-        source.labels,
-        batch_index=rows // BATCH,
-        synset_id=[source.synsets[c] for c in source.labels] if source.synsets else None,
-        class_name=[source.class_names[c] for c in source.labels],
-        original_path=[source.original_path(i) for i in rows.tolist()],
-        source=source.source,
-    )
-    starts = range(0, len(rows), BATCH)
-    batches = ({"images": source.read(rows[i : i + BATCH])} for i in progress(starts, "real images", "batch"))
+    chosen = datasets.choose(params.real, params.seed)
+    source, rows, step = chosen.source, chosen.rows, datasets.BATCH
+    log.info("%s", selection.balance(source.labels[rows], source.class_names))
+    for where, why in source.unreadable:
+        log.warning("left out: %s (%s)", where, why)
+    in_order = len(rows) == len(source) and (np.diff(rows) == 1).all()
     config = {
-        "source": real.model_dump(),
-        "preprocessing": source.preprocessing,
+        "identity": {
+            "source": source.source,
+            "preprocessing": source.preprocessing,
+            "fingerprint": source.fingerprint,
+        },
+        "order": "source" if in_order else "seeded",
         "classes": list(source.class_names),
         "synsets": source.synsets,
+        "unreadable": [where for where, _ in source.unreadable],
     }
-    store.write_rows(DATA / "real", batches, table, kind="images", config=config)
+    starts = range(0, len(rows), step) if chosen.stored else range(0)
+    batches = ({"images": source.read(rows[i : i + step])} for i in progress(starts, "real images", "batch"))
+    datasets.write_set(DATA / "real", chosen, config=config, batches=batches)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def project(params: Params, view_name: str, name: str) -> None:
     real = store.open_activations(DATA / "activations" / view_name / "real")
     store.check_same_view(real, fake)
     reducer = Reducer.load(DATA / "maps" / view_name / "reducer")
-    store.write_map(DATA / "maps" / view_name / f"{name}.parquet", fake.ids, reducer.transform(fake.features()))
+    store.write_map(DATA / "maps" / view_name / f"{name}.parquet", fake.ids, reducer.transform(fake.matrix))
 
 
 if __name__ == "__main__":

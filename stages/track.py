@@ -68,7 +68,13 @@ def result(params: Params, lock: dict[str, Any], view: str, name: str) -> Result
     model = Model(
         kind="generator",
         path=Path(how.checkpoint),
-        config={"sampler": how.sampler, "steps": how.steps, "seed": params.seed},
+        config={
+            "sampler": how.sampler,
+            "steps": how.steps,
+            "noise": how.noise,
+            "seed": params.seed,
+            "sigma_max": how.conditioning_sigma,
+        },
     )
     return Result(
         name=f"{view}/{name}",
@@ -86,10 +92,15 @@ def result(params: Params, lock: dict[str, Any], view: str, name: str) -> Result
         artifacts=[
             METRICS / view / f"{name}.json",
             METRICS / view / f"{name}.classes.csv",
+            METRICS / view / f"{name}.gaps.csv",
             PLOTS / view / f"{name}.map.png",
             PLOTS / view / f"{name}.classes.png",
+            PLOTS / view / f"{name}.gaps.png",
         ],
-        models=[model, Model(kind="reducer", path=DATA / "maps" / view / "reducer")],
+        models=[
+            *([model] if params.tracking.models else []),
+            Model(kind="reducer", path=DATA / "maps" / view / "reducer"),
+        ],
     )
 
 

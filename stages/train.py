@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from modescope import files, runtime, seeds, store
+from modescope import datasets, files, runtime, seeds
 from modescope.edm import EDMPrecond
 from modescope.generators import encode_images, load_generator
 from modescope.params import Params
@@ -113,7 +113,7 @@ def data_of(images: ImageSet, params: Params, purpose: str) -> Data:
 
 def train(params: Params) -> None:
     runtime.start("cpu", params.training.threads)
-    images = store.open_stored_images(DATA / "real").select()
+    images = datasets.open_set(DATA / "real").select()
     config = {
         "img_resolution": images.pixels.shape[2],
         "img_channels": images.pixels.shape[1],

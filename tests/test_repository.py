@@ -48,7 +48,7 @@ def imported(path):
     for name in names:
         parts = name.split(".")
         if parts[0] == "stages":
-            units.add("stages/__init__.py")
+            units |= {"stages/__init__.py", *(p for p in [f"stages/{parts[-1]}.py"] if (ROOT / p).exists())}
         elif parts[0] == "modescope" and len(parts) > 1:
             place = f"lib/modescope/{parts[1]}"
             units |= {p for p in (place, f"{place}.py") if (ROOT / p).exists()}

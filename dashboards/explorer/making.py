@@ -17,9 +17,10 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from modescope import files, masking, runtime, store
-from modescope.capturing import capture_batch, flatten
+from modescope.capturing import Look, capture_batch, flatten
 from modescope.files import DamagedFileError
-from modescope.generators import Generator, load_generator
+from modescope.generators import SIGMA_MAX, Generator, load_generator
+from modescope.jobs import look_of
 from modescope.projection import Reducer
 from modescope.records import Mask
 from modescope.store import Activations
@@ -99,8 +100,9 @@ class Studio:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.loaded: list[str] = []
-        self._generators: dict[Path, Generator] = {}
+        self._generators: dict[tuple[Path, float], Generator] = {}
         self._reducers: dict[str, Reducer] = {}
+        self._looks: dict[str, Look] = {}
         self._activations: dict[Path, Activations] = {}
         self._blocks: dict[tuple[str, str], np.ndarray] = {}
         self.made: dict[str, Kept] = {kept.id: kept for kept in self._read()}
@@ -139,13 +141,15 @@ class Studio:
 
     def ready(self, generator: str) -> bool:
         """Whether a generation starts without loading anything."""
-        return self.project.checkpoint(generator) in self._generators
+        how = self.project.params.generators[generator]
+        return (self.project.checkpoint(generator), how.conditioning_sigma) in self._generators
 
-    def _model(self, path: Path, family: str) -> Generator:
-        if path not in self._generators:
-            self._generators[path] = load_generator(path, family, device=self._machine.device)
+    def _model(self, path: Path, family: str, sigma_max: float = SIGMA_MAX) -> Generator:
+        key = path, sigma_max
+        if key not in self._generators:
+            self._generators[key] = load_generator(path, family, device=self._machine.device, sigma_max=sigma_max)
             self.loaded.append(path.name)
-        return self._generators[path]
+        return self._generators[key]
 
     def _reducer(self, view: str) -> Reducer:
         if view not in self._reducers:
@@ -208,8 +212,17 @@ class Studio:
         recorded, source = self._recorded(wish)
         ids, weights = masking.shares(recorded)
         images = self.project.generators[wish.generator].images
-        rows = images.rows_of(ids)
-        values = {path: images.take(rows, name) for name, path in generator.module_paths(wish.layers).items()}
+        rows, paths = images.rows_of(ids), generator.module_paths(wish.layers)
+        settings = self.project.params
+        values: Mapping[str, Any]
+        if settings.generators[wish.generator].masks == "stored":
+            values = {path: images.take(rows, name) for name, path in paths.items()}
+        else:
+            numbers, labels = (
+                self.project.generators[wish.generator].numbers[rows].astype(np.int64),
+                images.labels[rows],
+            )
+            values = masking.recomputed(generator, numbers, labels, settings.seed, list(paths.values()))
         return masking.mean_mask(values, ids, source=source, sigma=generator.sigma_max, weights=weights)
 
     def _recipe(self, wish: Wish, generator: Generator, mask: Mask) -> Recipe:
@@ -233,27 +246,24 @@ class Studio:
             aim=(float(aim[0]), float(aim[1])),
         )
 
+    def _look(self, view_name: str) -> Look:
+        if view_name not in self._looks:
+            basis = self.project.root / "data/activations" / view_name / "real/basis.safetensors"
+            self._looks[view_name] = look_of(self.project.params, view_name, self._machine, basis)
+        return self._looks[view_name]
+
     def _land(self, view_name: str, sample_id: str, image: np.ndarray, label: int) -> tuple[float, float]:
         """Where an image stands on the map: captured and transformed like any other."""
         view = self.project.params.views[view_name]
         network = self._model(self.project.network(view_name), view.family)
-        values = capture_batch(
-            network,
-            image[None],
-            [sample_id],
-            np.array([label]),
-            layers=view.layers,
-            protocol=view.protocol,
-            sigma=view.sigma,
-            root=self.project.params.seed,
-        )
+        values = capture_batch(network, image[None], [sample_id], np.array([label]), self._look(view_name))
         x, y = self._reducer(view_name).transform(flatten(values))[0, :2]
         return float(x), float(y)
 
     def make(self, wish: Wish) -> Kept:
         """Hold the mean of the neighbours' mask values, generate, look where the image lands, and keep it all."""
         how = self.project.params.generators[wish.generator]
-        generator = self._model(self.project.checkpoint(wish.generator), how.family)
+        generator = self._model(self.project.checkpoint(wish.generator), how.family, how.conditioning_sigma)
         mask = self._mask(wish, generator)
         recipe = self._recipe(wish, generator, mask)
         noise, labels = masking.fresh_noise(wish.seed, generator.latent_shape), np.array([wish.label])

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 from PIL import Image
 
-from modescope import params, store
+from modescope import datasets, params, store
 from modescope.files import DamagedFileError
 from modescope.params import Params
 from modescope.store import Images
@@ -49,7 +49,7 @@ class Side:
 
 
 def _side(folder: Path, name: str, prefix: str, maps: Mapping[str, Path]) -> Side:
-    images = store.open_stored_images(folder)
+    images = datasets.open_set(folder)
     numbers = [text.removeprefix(prefix) for text in images.ids]
     if wrong := [text for text, n in zip(images.ids, numbers, strict=True) if not n.isdecimal() or prefix + n != text]:
         raise ValueError(f"{folder} has a sample {wrong[0]!r}; ids here are {prefix}<number>: run `dvc repro`")
@@ -138,8 +138,12 @@ class Project:
             return f"{generator} takes {how.steps} steps; a mask acts in the single step of a one-step generator.{hint}"
         if not self.choices(generator):
             return f"{generator} records no layer to hold: add mask_layers in params.yaml and run `dvc repro`."
+        if self.params.views[view].protocol == "sampling":
+            return (
+                f"View {view} records sampling passes, which a masked one is not; choose a view with another protocol."
+            )
         stored = self.generators[generator].images.manifest["arrays"]
-        if lacking := [name for name in how.mask_layers if name not in stored]:
+        if lacking := [name for name in how.mask_layers if how.masks == "stored" and name not in stored]:
             return f"data/fake/{generator} holds no values of {lacking[0]}: run `dvc repro`."
         for what, path in (("generator", self.checkpoint(generator)), ("feature network", self.network(view))):
             if not path.is_file():

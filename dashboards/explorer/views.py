@@ -20,11 +20,29 @@ from .resources import Project, Side
 from .state import State
 
 REAL, SELECTED, RING, NEW = "#8d95a1", "#1769e0", "#d81b2a", "#0a8f3c"
+FINE = 32  # pixels
 STYLE = (Path(__file__).parent / "templates" / "panels.css").read_text(encoding="utf-8")
 
 
 def palette(classes: int) -> list[str]:
-    return list(PALETTE[:classes]) if classes <= len(PALETTE) else list(turbo(min(classes, 256)))
+    """One colour per class; beyond 256 neighbours share one."""
+    if classes <= len(PALETTE):
+        return list(PALETTE[:classes])
+    steps = turbo(min(classes, 256))
+    return [steps[i * len(steps) // classes] for i in range(classes)]
+
+
+def class_colours(project: Project) -> list[str]:
+    """The colour of every class: those that have images stand as far apart as their number allows."""
+    there = np.unique(np.concatenate([side.labels for side in (project.real, *project.generators.values())])).tolist()
+    chosen = dict(zip(there, palette(len(there)), strict=True))
+    return [chosen.get(label, REAL) for label in range(len(project.classes))]
+
+
+def fine(project: Project) -> bool:
+    """Whether images have detail enough to be enlarged smoothly; smaller ones show their pixels."""
+    images = next(iter(project.generators.values())).images
+    return images.manifest["arrays"]["images"]["shape"][-1] >= FINE
 
 
 def point_size(side: Side) -> float:
@@ -55,7 +73,7 @@ class Map:
 
     def __init__(self, project: Project, view: str) -> None:
         self.project = project
-        colours = palette(len(project.classes))
+        colours = class_colours(project)
         self.figure = figure(
             name="map",
             output_backend="webgl",
@@ -70,7 +88,7 @@ class Map:
         )
         self.figure.toolbar.logo = None
         self.figure.stylesheets = [":host(:focus:not(:focus-visible)) { outline: none; }"]
-        self.figure.tags = [list(project.classes)]
+        self.figure.tags = [list(project.classes), fine(project)]
         self.frame = self._marks("frame", size=0, alpha=0)
         self.figure.x_range.renderers = self.figure.y_range.renderers = [self.frame]
         colour = linear_cmap("label", colours, -0.5, len(project.classes) - 0.5)
@@ -155,12 +173,13 @@ class Cards:
 
     def __init__(self, project: Project, images: str) -> None:
         self.project, self.images = project, images
+        self.fine = " fine" if fine(project) else ""
 
     def image(self, sample_id: str, size: str, *, version: str = "", event: str = "", title: str = "") -> str:
         """An image by its address; with an event, a button."""
         source = html.escape(f"{self.images}{sample_id}{f'?v={version}' if version else ''}")
         text = html.escape(title or sample_id)
-        picture = f'<img class="{size}" src="{source}" alt="{text}" title="{text}">'
+        picture = f'<img class="{size}{self.fine}" src="{source}" alt="{text}" title="{text}">'
         return f'<button data-event="{html.escape(event)}">{picture}</button>' if event else picture
 
     def sample(self, sample_id: str, size: str, *, event: str = "", title: str = "") -> str:
@@ -234,22 +253,24 @@ class Cards:
             np.bincount(side.labels, minlength=len(self.project.classes))
             for side in (self.project.generators[state.generator], self.project.real)
         )
-        colours = palette(len(self.project.classes))
+        colours, classes = class_colours(self.project), self.project.classes
+        there = np.flatnonzero(fake + real).tolist()
+        wide = " wide" if any(len(classes[c]) > 9 for c in there[:most]) else ""
         kinds = (
             f"<span><i style='color:{REAL}'>●</i>real {real.sum():,}</span>"
             f"<span><i class='hollow'>△</i>generated {fake.sum():,}</span>"
             f"<span><i style='color:{NEW}'>★</i>made here</span><span><i style='color:{NEW}'>✕</i>aimed at</span>"
         )
         rows = "".join(
-            f"<span title='{fake[c]} generated, {real[c]} real'><i style='color:{colours[c % len(colours)]}'>▲</i>"
-            f"<b>{html.escape(name)}</b> {fake[c]} / {real[c]}</span>"
-            for c, name in enumerate(self.project.classes[:most])
+            f"<span title='{name}: {fake[c]} generated, {real[c]} real'><i style='color:{colours[c]}'>▲</i>"
+            f"<b>{name}</b> {fake[c]} / {real[c]}</span>"
+            for c, name in ((c, html.escape(classes[c])) for c in there[:most])
         )
-        more = len(self.project.classes) - most
+        more = len(there) - most
         rest = f"<span>and {more} more classes</span>" if more > 0 else ""
         return (
             f"<h2>Legend</h2><div class='legend'>{kinds}</div>"
-            f"<h3>class: generated / real</h3><div class='legend'>{rows}{rest}</div>"
+            f"<h3>class: generated / real</h3><div class='legend{wide}'>{rows}{rest}</div>"
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -95,18 +96,64 @@ def find(key: SupportsIndex | str) -> ImageNetClass:
         return by_index(int(text))
     if text in _by_synset():
         return _by_synset()[text]
-    exact = [
-        entry for entry in table() if entry.name == key.strip().replace("_", " ")
-    ]  # Cardigan is a dog, cardigan is not
-    found = exact or [entry for entry in table() if entry.name.lower() == text]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ValueError(
-            f"class name {key!r} means {len(found)} classes: {'; '.join(map(str, found))}. Give the index or the synset"
-        )
-    names = {entry.name.lower(): str(entry) for entry in table()} | {entry.synset: str(entry) for entry in table()}
-    near = difflib.get_close_matches(text, names, n=3, cutoff=0.5)
-    holding = [name for name in names if text and text in name.split()][:3]  # "lemur" for "madagascar lemur"
-    hint = "; ".join(names[name] for name in dict.fromkeys([*holding, *near])) or "none is close"
-    raise ValueError(f"class {key!r} is not an index, synset or name of ImageNet's {len(table())}; nearest: {hint}")
+    what = f"an index, synset or name of ImageNet's {len(table())}"
+    return table()[_match(key, *_columns(), what)]
+
+
+@cache
+def _columns() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return tuple(entry.name for entry in table()), tuple(entry.synset for entry in table())
+
+
+def resolve(
+    keys: Sequence[SupportsIndex | str], class_names: Sequence[str], synsets: Sequence[str] | None = None
+) -> list[int]:
+    """Classes of a source, given by index, synset or name (any case, `_` for a space) => their indices, in that order.
+
+    Digits in quotes are a name where a class has it (folders `0`, `1`, `10`), else an index. Raises ValueError as `find`.
+    """
+    return [_resolve(key, class_names, synsets or ()) for key in keys]
+
+
+def _resolve(key: SupportsIndex | str, class_names: Sequence[str], synsets: Sequence[str]) -> int:
+    if isinstance(key, str):
+        text = key.strip()
+        if text.lower() in synsets:
+            return list(synsets).index(text.lower())
+        if text in class_names or not text.isdecimal():
+            what = f"an index{', synset' if synsets else ''} or name of this source's {len(class_names)}"
+            return _match(text, class_names, synsets, what)
+        key = int(text)
+    index = int(key)
+    if not 0 <= index < len(class_names):
+        raise ValueError(f"class index {index} is outside 0..{len(class_names) - 1}, the classes of this source")
+    return index
+
+
+def _match(key: str, names: Sequence[str], synsets: Sequence[str], what: str) -> int:
+    """Place of the one class of this name, compared ever less strictly; `what` says what was looked for."""
+
+    def described(places: Iterable[int]) -> str:
+        return "; ".join(f"{i} {synsets[i]} {names[i]}" if synsets else f"{i} {names[i]}" for i in places)
+
+    for spelling in (str.strip, _spaced, _plain):  # Cardigan is a dog, cardigan is not
+        found = [i for i, name in enumerate(names) if spelling(name) == spelling(key)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            ways = "index or the synset" if synsets else "index"
+            raise ValueError(f"class name {key!r} means {len(found)} classes: {described(found)}. Give the {ways}")
+    text = _plain(key)
+    known = {_plain(name): i for i, name in enumerate(names)} | {synset: i for i, synset in enumerate(synsets)}
+    near = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
+    holding = [name for name in known if text and text in name.split()][:3]  # "lemur" for "madagascar lemur"
+    hint = described(dict.fromkeys(known[name] for name in [*holding, *near])) or "none is close"
+    raise ValueError(f"class {key!r} is not {what}; nearest: {hint}")
+
+
+def _spaced(name: str) -> str:
+    return name.strip().replace("_", " ")
+
+
+def _plain(name: str) -> str:
+    return _spaced(name).lower()

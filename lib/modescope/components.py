@@ -7,16 +7,19 @@ Approximate Singular Value Decomposition", algorithm 2), which reads the data fo
 
 from __future__ import annotations
 
+import json
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.linalg import eigh
 
+from modescope.files import DamagedFileError, read_tensors, write_tensors
 from modescope.seeds import stream
 
 BLOCK_VALUES = 1 << 24  # values per block: 64 MiB of float32; products with fewer rows at a time are slower
@@ -25,14 +28,30 @@ NARROW = 1024  # up to this many rows or columns the Gram matrix is solved exact
 OVERSAMPLING = 10
 ROUNDS = 12
 CONSTANT = 2.0**-20  # a column whose deviation is below this share of its mean is rounding noise of float32
+FORMAT = 1
+
+
+@runtime_checkable
+class RowMatrix(Protocol):
+    """Rows that are read a part at a time: an array, a memory map, or a view over files that together hold them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)"""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray:
+        """Rows of a slice or of an array of indices => floats (n, D)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
     """Columns' means and deviations, and the leading principal axes of the standardised data.
 
-    `axes` None: standardise only. `inverse_scale` is 1/deviation, and 0 for a constant column: such a column carries
-    nothing, whatever value later rows have there. `variance`: explained variance per axis (divisor N - 1).
+    `axes` None: standardise only. `inverse_scale` is 1/deviation (1 where columns were only centred), and 0 for a
+    constant column: such a column carries nothing, whatever value later rows have there. `variance`: explained variance
+    per axis (divisor N - 1).
     """
 
     mean: Float[np.ndarray, " D"]
@@ -52,7 +71,7 @@ class Components:
     def width(self) -> int:
         return len(self.mean)
 
-    def project(self, features: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "M P"]:
+    def project(self, features: RowMatrix) -> Float[np.ndarray, "M P"]:
         """Standardise and rotate: float32, contiguous.
 
         Sums run in float64 and are rounded once, so a row's scores depend neither on its batch nor on the number of
@@ -96,8 +115,10 @@ def check_finite(block: Float[np.ndarray, "B D"], start: int = 0) -> None:
         )
 
 
-def fit(features: Float[np.ndarray, "N D"], n: int | None, *, tolerance: float = 1e-3) -> Components:
+def fit(features: RowMatrix, n: int | None, *, tolerance: float = 1e-3, standardise: bool = True) -> Components:
     """Fit the standardisation and the first `n` principal axes (None: standardise only).
+
+    `standardise` False only centres: for rows that are scores already, which dividing by deviations would whiten.
 
     Up to `NARROW` rows or columns the axes are exact (to float32 rounding). Beyond, the variance that they capture in
     all is within about the share `tolerance` of the best possible: the Krylov space grows until its extrapolated gain
@@ -105,6 +126,8 @@ def fit(features: Float[np.ndarray, "N D"], n: int | None, *, tolerance: float =
 
     Raises ValueError for NaN or infinite rows (naming them) and for `n` outside 1..min(N - 1, D).
     """
+    if len(features.shape) != 2:
+        raise ValueError(f"features has shape {features.shape}; give rows of columns, (N, D)")
     rows, width = features.shape
     if n is not None and not 1 <= n <= min(rows - 1, width):
         raise ValueError(
@@ -116,7 +139,7 @@ def fit(features: Float[np.ndarray, "N D"], n: int | None, *, tolerance: float =
     sketch = np.zeros((0, rows), np.float32)
     if not narrow:
         sketch = stream(0, "components").standard_normal((block, rows), dtype=np.float32)
-    mean, inverse_scale, start = _moments(features, sketch)
+    mean, inverse_scale, start = _moments(features, sketch, standardise)
     if n is None:
         return Components(mean=mean, inverse_scale=inverse_scale, axes=None, variance=None)
     if narrow:
@@ -128,13 +151,48 @@ def fit(features: Float[np.ndarray, "N D"], n: int | None, *, tolerance: float =
     return Components(mean=mean, inverse_scale=inverse_scale, axes=axes.astype(np.float32), variance=variance)
 
 
-def _blocks(features: np.ndarray) -> Iterator[np.ndarray]:
-    """Row blocks as float32, in one buffer: each block overwrites the one before."""
-    rows, width = features.shape
+def save(path: Path, basis: Components, widths: Mapping[str, int]) -> None:
+    """Write a basis as one safetensors file. `widths`: name => number of columns, in order, of the layers it belongs to."""
+    if sum(widths.values()) != basis.width:
+        raise ValueError(
+            f"widths sum to {sum(widths.values())}, the basis has {basis.width} columns; name every layer with its own number"
+        )
+    arrays = {"mean": basis.mean, "inverse_scale": basis.inverse_scale}
+    if basis.axes is not None and basis.variance is not None:
+        arrays |= {"axes": basis.axes, "variance": basis.variance}
+    write_tensors(path, arrays, {"format": str(FORMAT), "widths": json.dumps(dict(widths))})
+
+
+def load(path: Path) -> tuple[Components, dict[str, int]]:
+    """Read what `save` wrote => the basis and the widths of its layers, in order.
+
+    Raises DamagedFileError for a missing or damaged file, ValueError for one of another kind or format.
+    """
+    arrays, metadata = read_tensors(path)
+    if metadata.get("format") != str(FORMAT) or "widths" not in metadata:
+        raise ValueError(
+            f"{path} has format {metadata.get('format')!r}, this modescope reads bases of format {FORMAT}; "
+            "fit the basis again with this version (`dvc repro`)"
+        )
+    if not {"mean", "inverse_scale"} <= arrays.keys():
+        raise DamagedFileError(f"{path} lacks mean or inverse_scale; delete it and run `dvc repro` to make it again")
+    basis = Components(
+        mean=arrays["mean"],
+        inverse_scale=arrays["inverse_scale"],
+        axes=arrays.get("axes"),
+        variance=arrays.get("variance"),
+    )
+    return basis, {str(name): int(width) for name, width in json.loads(metadata["widths"]).items()}
+
+
+def _blocks(features: RowMatrix, stop: int | None = None) -> Iterator[np.ndarray]:
+    """Blocks of rows (up to `stop`) as float32, in one buffer: each block overwrites the one before."""
+    width = features.shape[1]
+    rows = len(features) if stop is None else stop
     step = max(1, min(rows, BLOCK_VALUES // max(1, width)))
     buffer = torch.empty((step, width), dtype=torch.float32)
     for begin in range(0, rows, step):
-        part = np.array(features[begin : begin + step])  # a copy: torch takes no read-only map
+        part = np.array(features[begin : min(begin + step, rows)])  # a copy: torch takes no read-only map
         _release(features)
         block = buffer[: len(part)]
         if part.size > THREADED:
@@ -144,7 +202,7 @@ def _blocks(features: np.ndarray) -> Iterator[np.ndarray]:
         yield block.numpy()
 
 
-def _release(features: np.ndarray) -> None:
+def _release(features: RowMatrix) -> None:
     """Let the pages of a read-only map go: the system may keep them, but they no longer count as this process's."""
     if isinstance(features, np.memmap) and features.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
         mapping: Any = features
@@ -154,7 +212,7 @@ def _release(features: np.ndarray) -> None:
             mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def _centred(features: np.ndarray, mean: np.ndarray) -> Iterator[np.ndarray]:
+def _centred(features: RowMatrix, mean: np.ndarray) -> Iterator[np.ndarray]:
     """Differences to the mean; dividing by the deviation is left to the small side of each product."""
     shift = mean.astype(np.float32)
     for block in _blocks(features):
@@ -162,8 +220,8 @@ def _centred(features: np.ndarray, mean: np.ndarray) -> Iterator[np.ndarray]:
         yield block
 
 
-def _moments(features: np.ndarray, sketch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One pass => mean (D,), 1/deviation (D,), and `sketch` (L, N) times the standardised data (L, D).
+def _moments(features: RowMatrix, sketch: np.ndarray, standardise: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One pass => mean (D,), 1/deviation (D,) (or 1), and `sketch` (L, N) times the standardised data (L, D).
 
     Sums are of differences to a pivot near the mean, so nothing cancels. The sketch is linear in the data: it is taken
     of those differences and put right at the end, which saves a pass.
@@ -187,7 +245,7 @@ def _moments(features: np.ndarray, sketch: np.ndarray) -> tuple[np.ndarray, np.n
     mean = pivot + offset
     deviation = np.sqrt(np.maximum(squares / rows - offset**2, 0.0))
     varies = deviation > CONSTANT * np.abs(mean)
-    inverse_scale = np.divide(1.0, deviation, where=varies, out=np.zeros(width))
+    inverse_scale = np.divide(1.0, deviation if standardise else 1.0, where=varies, out=np.zeros(width))
     product -= np.outer(sketch.sum(1), offset).astype(np.float32)
     product *= inverse_scale.astype(np.float32)
     return mean, inverse_scale, product
@@ -200,7 +258,7 @@ def _leading(gram: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tall_axes(
-    features: np.ndarray, mean: np.ndarray, inverse_scale: np.ndarray, n: int
+    features: RowMatrix, mean: np.ndarray, inverse_scale: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
     gram = np.zeros((features.shape[1],) * 2)
     for block in _centred(features, mean):
@@ -211,28 +269,36 @@ def _tall_axes(
     return vectors.T.copy(), values / (len(features) - 1)
 
 
+def _standardised(
+    features: RowMatrix, mean: np.ndarray, inverse_scale: np.ndarray, stop: int | None = None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of rows (up to `stop`) as float64, and where they stand."""
+    begin = 0
+    for block in _blocks(features, stop):
+        yield slice(begin, begin + len(block)), (block.astype(np.float64) - mean) * inverse_scale
+        begin += len(block)
+
+
 def _wide_axes(
-    features: np.ndarray, mean: np.ndarray, inverse_scale: np.ndarray, n: int
+    features: RowMatrix, mean: np.ndarray, inverse_scale: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
     rows, width = features.shape
-    step = max(1, BLOCK_VALUES // rows)
-    spans = [slice(j, min(j + step, width)) for j in range(0, width, step)]
-
-    def columns(span: slice) -> np.ndarray:
-        return (features[:, span].astype(np.float64) - mean[span]) * inverse_scale[span]
-
-    gram = np.zeros((rows, rows))
-    for span in spans:
-        block = columns(span)
-        gram += block @ block.T
+    gram = np.zeros((rows, rows))  # its lower triangle: the solver reads no more
+    for here, block in _standardised(features, mean, inverse_scale):
+        gram[here, here] = block @ block.T
+        for there, other in _standardised(features, mean, inverse_scale, here.start):
+            gram[here, there] = block @ other.T
     values, vectors = _leading(gram, n)
-    there = values > 1e-12 * values[0]  # axes without variance have no direction: they stay zero
-    weights = np.divide(vectors, np.sqrt(values), where=there, out=np.zeros_like(vectors)).T
-    return np.concatenate([weights @ columns(span) for span in spans], axis=1), values / (rows - 1)
+    varies = values > 1e-12 * values[0]  # axes without variance have no direction: they stay zero
+    weights = np.divide(vectors, np.sqrt(values), where=varies, out=np.zeros_like(vectors)).T
+    axes = np.zeros((n, width))
+    for here, block in _standardised(features, mean, inverse_scale):
+        axes += weights[:, here] @ block
+    return axes, values / (rows - 1)
 
 
 def _krylov_axes(
-    features: np.ndarray, mean: np.ndarray, inverse_scale: np.ndarray, start: np.ndarray, n: int, tolerance: float
+    features: RowMatrix, mean: np.ndarray, inverse_scale: np.ndarray, start: np.ndarray, n: int, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rayleigh-Ritz on the block Krylov space of the covariance, grown one pass and one block at a time."""
     basis = [_orthonormal(start, [])]
@@ -268,7 +334,7 @@ def _remaining(captured: list[float]) -> float:
 
 
 def _power_step(
-    features: np.ndarray, mean: np.ndarray, inverse_scale: np.ndarray, axes: np.ndarray
+    features: RowMatrix, mean: np.ndarray, inverse_scale: np.ndarray, axes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """One pass over standardised data Z: axes (L, D) => Z on the axes (L, N) float64, and that times Z (L, D)."""
     image = np.empty((len(axes), len(features)))

@@ -112,7 +112,12 @@ def _linear(inputs: int, outputs: int, *, gain: float = _RELU_GAIN, bias: bool =
 
 
 class Block(nn.Module):
-    """Residual block: modulated by the embedding, optionally resampling, optionally followed by self-attention."""
+    """Residual block: modulated by the embedding, optionally resampling, optionally followed by self-attention.
+
+    `fused`: attention in one kernel that never writes the weights of all keys to memory: other bits, as exact.
+    """
+
+    fused = False
 
     def __init__(
         self, inputs: int, outputs: int, *, emb: int, resample: str = "", attention: bool = False, dropout: float = 0.0
@@ -145,6 +150,9 @@ class Block(nn.Module):
         n, c, height, width = x.shape
         # The published weights lay qkv channels out as (head, channel, {q, k, v}).
         q, k, v = self.qkv(x).reshape(n, self.heads, c // self.heads, 3, height * width).unbind(3)
+        if self.fused:
+            q, k, v = (part.transpose(2, 3).contiguous() for part in (q, k, v))
+            return F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(n, c, height, width)
         logits = torch.einsum("nhcq,nhck->nhqk", q, k / (c // self.heads) ** 0.5)
         weights = logits.float().softmax(dim=-1).to(v.dtype)  # float32: half-precision sums over keys drift
         return torch.einsum("nhqk,nhck->nhcq", weights, v).reshape(n, c, height, width)

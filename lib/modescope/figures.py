@@ -7,7 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -59,6 +59,43 @@ def coverage_figure(table: pd.DataFrame, title: str, *, expected: float) -> Figu
     figure.legend(loc="outside upper right", ncols=3, fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def gaps_figure(
+    title: str,
+    gaps: Sequence[tuple[str, UInt8[np.ndarray, "R C H W"], UInt8[np.ndarray, "F C H W"]]],
+    *,
+    tiles: int = 10,
+) -> Figure:
+    """A line per gap: what is missing in words, real images of the region, and the generated ones that lie nearest to it.
+
+    Without gaps the picture says so.
+    """
+    figure = Figure(figsize=(11, 0.85 + 0.62 * max(len(gaps), 1)), dpi=110, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    panels = figure.subplots(max(len(gaps), 1), 3, squeeze=False, gridspec_kw={"width_ratios": [0.4, 1, 1]})
+    for axes in panels.flat:
+        axes.set_axis_off()
+    if not gaps:
+        panels[0][0].text(0, 0.5, "no region of the real data is missing beyond chance", fontsize=10, color="#555555")
+        return figure
+    for line, (words, *sides) in zip(panels, gaps, strict=True):
+        line[0].text(0, 0.5, words, fontsize=8, va="center")
+        for axes, images in zip(line[1:], sides, strict=True):
+            axes.imshow(strip(images[:tiles], tiles), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    panels[0][1].set_title("real images of the region", loc="left", fontsize=9)
+    panels[0][2].set_title("generated images nearest to it", loc="left", fontsize=9)
+    return figure
+
+
+def strip(images: UInt8[np.ndarray, "N C H W"], tiles: int) -> np.ndarray:
+    """Up to `tiles` images side by side on white, an eighth of their width apart: (H, width) or (H, width, 3)."""
+    _, channels, height, width = images.shape
+    step = width + width // 8
+    canvas = np.full((height, tiles * step - width // 8, channels), 255, np.uint8)
+    for place, image in enumerate(images):
+        canvas[:, place * step : place * step + width] = image.transpose(1, 2, 0)
+    return canvas[..., 0] if channels == 1 else canvas
 
 
 def png(figure: Figure) -> bytes:

@@ -5,14 +5,18 @@ All writing of modescope goes through here. A file appears under its name only w
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -76,6 +80,85 @@ def read_json(path: Path) -> Any:
 def write_array(path: Path, values: np.ndarray) -> None:
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.ascontiguousarray(values), allow_pickle=False)
+
+
+class ArrayWriter:
+    """Rows appended to a .npy file of a length known beforehand; the checksum is made on the way, beside the writing."""
+
+    def __init__(self, file: BinaryIO, pool: ThreadPoolExecutor, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.shape, self.dtype, self.rows = shape, dtype, 0
+        self._file, self._pool, self._digest = file, pool, hashlib.sha256()
+        header = io.BytesIO()
+        described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, described)
+        self._put(memoryview(header.getvalue()))
+
+    def append(self, values: np.ndarray) -> None:
+        if values.shape[1:] != self.shape[1:] or values.dtype != self.dtype:
+            raise ValueError(
+                f"rows change from {self.dtype} {self.shape[1:]} to {values.dtype} {values.shape[1:]} between batches; "
+                "an array has one shape and type"
+            )
+        self.rows += len(values)
+        if values.size:
+            self._put(np.ascontiguousarray(values).view(np.uint8).reshape(-1).data)
+
+    def _put(self, content: memoryview) -> None:
+        hashed = self._pool.submit(self._digest.update, content)
+        self._file.write(content)
+        hashed.result()
+
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+@contextmanager
+def array_writer(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[ArrayWriter]:
+    """Stream rows into `path`, which appears when all of them (`shape[0]`) were appended.
+
+    Raises ValueError for another number of rows, OSError with the remedy when the disk is full.
+    """
+    try:
+        with replacing(path) as temporary, ThreadPoolExecutor(1) as pool, temporary.open("wb", buffering=0) as file:
+            writer = ArrayWriter(file, pool, shape, np.dtype(dtype))
+            yield writer
+            if writer.rows != shape[0]:
+                raise ValueError(f"{path} was given {writer.rows} rows; it is to hold {shape[0]}")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            f"the disk of {path.parent} is full; what was finished before is kept: free some space (see "
+            "`python -m modescope.plan`) and run the same command again"
+        ) from error
+
+
+def free_bytes(folder: Path, *, spare: float = 0.0) -> int:
+    """Free space on the disk that holds (or will hold) `folder`, less the share `spare` (0..1) of the whole disk."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    usage = shutil.disk_usage(there)
+    return max(0, usage.free - round(spare * usage.total))
+
+
+def check_room(folder: Path, needed: int, what: str, *, spare: float = 0.0) -> None:
+    """Raise a ValueError where `needed` bytes do not fit the disk of `folder`, the share `spare` of which stays free."""
+    free = free_bytes(folder, spare=spare)
+    if needed > free:
+        less = f" when {spare:.0%} of the disk stay free" if spare else ""
+        raise ValueError(
+            f"{what} needs {needed / 1e9:.2f} GB in {folder}, {free / 1e9:.2f} GB are free{less}; make room there, ask "
+            "for fewer samples, or keep less of each (`keep: pca` or `mean`, `dtype: float16`)"
+        )
+
+
+def link(source: Path, target: Path) -> None:
+    """`target` with the bytes of `source`: a second name for the same file where the disk allows it, else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
 
 
 def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$")]
 Positive = Annotated[int, Field(ge=1)]
@@ -29,39 +29,97 @@ class _Section(BaseModel):
 class RuntimeParams(_Section):
     device: str
     threads: Annotated[int, Field(ge=0)]
+    launch: Literal["local", "accelerate", "ray"]
+    processes: Positive | None
+    address: str | None
 
 
 class RealParams(_Section):
-    kind: Literal["digits", "imagenet-npz", "folder"]
-    path: str | None
+    npz_dir: str | None
+    imagenet_dir: str | None
+    split: str | None
     resolution: Positive | None
+    preprocessing: Literal["center-crop", "squash"]
+    filter: str
+    flip: bool
+    strict: bool
+    cache: str | None
+    pixels: Literal["auto", "stored", "source"]
+    num_samples: Positive | None
+    num_classes: Positive | None
+    target_classes: list[int | str] | None
+    samples_per_class: Positive | None
+    scores: str | None
+    score: str | None
+    percentile: list[float] | None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RealParams:
+        if self.npz_dir is not None and self.imagenet_dir is not None:
+            raise ValueError(
+                "npz_dir and imagenet_dir are both given; the real images come from one source: set one to null"
+            )
+        if self.percentile is not None and len(self.percentile) != 2:
+            raise ValueError(f"percentile has {len(self.percentile)} values; give two, such as [0, 25]")
+        given = [name for name in ("scores", "score", "percentile") if getattr(self, name) is not None]
+        if given and len(given) < 3:
+            raise ValueError(
+                f"{', '.join(given)} given alone; scores (a file), score (its column) and percentile go together"
+            )
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The kind of source, as `images.open_images` calls it."""
+        return "imagenet-npz" if self.npz_dir is not None else "folder" if self.imagenet_dir is not None else "digits"
 
 
 class GenerateParams(_Section):
-    num_samples: Positive
+    num_samples: Positive | None
+    labels: Literal["real", "balanced"]
     batch_size: Positive
+    shard_rows: Positive
 
 
 class GeneratorParams(_Section):
     checkpoint: str
     family: Family
-    sampler: Literal["one-step", "heun"]
+    sampler: Literal["one-step", "few-step", "heun", "euler"]
     steps: Positive
+    noise: Literal["fresh", "fixed", "none"]
+    guidance: Annotated[float, Field(ge=0)] | None
+    conditioning_sigma: Sigma
     mask_layers: list[str]
+    masks: Literal["stored", "recomputed"]
 
 
 class ViewParams(_Section):
     network: str
     family: Family
     layers: Annotated[list[str], Field(min_length=1)]
-    protocol: Literal["noised", "scaled"]
-    sigma: Sigma
+    protocol: Literal["noised", "scaled", "sampling"]
+    real_protocol: Literal["noised", "scaled"] | None
+    sigma: Sigma | Annotated[list[Sigma], Field(min_length=1)]
+    keep: Literal["full", "mean", "pca"]
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        return tuple(self.sigma) if isinstance(self.sigma, list) else (self.sigma,)
+
+
+class BasisParams(_Section):
+    components: Positive
+    rows: Annotated[int, Field(ge=2)]
 
 
 class CaptureParams(_Section):
     batch_size: Positive
     shard_rows: Positive
     dtype: Literal["float32", "float16"]
+    precision: Literal["float32", "tf32", "bfloat16", "winograd"]
+    reconstructions: bool
+    track: Literal["shards", "manifest"]
+    basis: BasisParams
 
 
 class ReducerParams(_Section):
@@ -74,10 +132,12 @@ class ReducerParams(_Section):
 
 class MetricsParams(_Section):
     k: Positive
+    gap_rate: Rate
 
 
 class TrackingParams(_Section):
     experiment: Annotated[str, Field(min_length=1)]
+    models: bool
 
 
 class NetworkParams(_Section):
@@ -153,6 +213,8 @@ def _explain(path: Path, error: ValidationError) -> str:
             problems.append(f"`{where}` is no parameter (a typing mistake?)")
         elif item["type"] == "missing":
             problems.append(f"`{where}` is missing")
+        elif item["type"] == "value_error":
+            problems.append(f"`{where}`: {item['msg'].removeprefix('Value error, ')}")
         else:
             problems.append(f"`{where}` is {item['input']!r}: {item['msg'].lower()}")
     return f"{path} cannot be used: {'; '.join(problems)}. README.md says what each parameter means; nothing was run"

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import Delaunay, cKDTree
 
 from modescope import components, layout
-from modescope.components import Components
+from modescope.components import Components, RowMatrix
 from modescope.files import DamagedFileError, read_json, read_tensors, sha256, write_json, write_tensors
 from modescope.layout import Layout, nearest
 
@@ -79,7 +79,7 @@ class Reducer:
     @classmethod
     def fit(
         cls,
-        features: Float[np.ndarray, "N D"],
+        features: RowMatrix,
         *,
         pca: int | None = 50,
         n_neighbors: int = 15,
@@ -88,10 +88,12 @@ class Reducer:
         seed: int = 0,
         metric: str = "euclidean",
         repeatable: bool = True,
+        standardise: bool = True,
     ) -> Reducer:
-        """Fit a map on N rows of D features (float16 or float32; a read-only memory map will do, it is read in blocks).
+        """Fit a map on N rows of D features (float16 or float32; a memory map or rows on disk will do: read in blocks).
 
         `pca` None: UMAP on the standardised features themselves. `metric`: "euclidean" or "cosine", between scores.
+        `standardise` False: for features that are principal components already.
         `n_neighbors` counts the row itself, as in umap-learn.
 
         Raises ValueError for NaN or infinite rows (naming them), for no more rows than neighbours, and for settings
@@ -106,12 +108,12 @@ class Reducer:
             metric=metric,
             repeatable=repeatable,
         )
-        if features.ndim != 2 or len(features) <= n_neighbors:
+        if len(features.shape) != 2 or len(features) <= n_neighbors:
             raise ValueError(
                 f"features has shape {features.shape}, n_neighbors is {n_neighbors}; "
                 "a map needs (N, D) features with more rows than neighbours: add samples or lower n_neighbors"
             )
-        parts = components.fit(features, pca)
+        parts = components.fit(features, pca, standardise=standardise)
         scores = parts.project(features)
         indices, distances = nearest(scores, scores, n_neighbors, metric=metric)
         arranged = layout.arrange(
@@ -130,14 +132,14 @@ class Reducer:
         """Map coordinates of the training rows, float32."""
         return self.layout.embedding
 
-    def transform(self, features: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "M E"]:
+    def transform(self, features: RowMatrix) -> Float[np.ndarray, "M E"]:
         """Map coordinates of rows, float32. A row's place depends on that row alone, not on the others in the batch.
 
         A training row comes back at its own place. Others are placed by UMAP's optimiser (see `layout.place`).
 
         Raises ValueError for another number of columns and for NaN or infinite rows (naming them).
         """
-        if features.ndim != 2 or features.shape[1] != self.components.width:
+        if len(features.shape) != 2 or features.shape[1] != self.components.width:
             raise ValueError(
                 f"features has shape {features.shape}, this map was fitted on {self.components.width} columns; "
                 "give (M, D) features of the same view"

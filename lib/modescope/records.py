@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+RECONSTRUCTION = "x0"
+"""Name under which denoised images lie beside the layers of a capture."""
+
 
 def check_ids(ids: Sequence[str], rows: int, what: str) -> None:
     """Ids are unique and as many as there are rows."""
@@ -17,9 +20,13 @@ def check_ids(ids: Sequence[str], rows: int, what: str) -> None:
         raise ValueError(f"{what} has repeated ids; ids name samples, so each may occur once")
 
 
-def positions(ids: Sequence[str], wanted: Sequence[str], what: str) -> np.ndarray:
-    """Rows at which the `wanted` ids stand: int64 (len(wanted),)."""
-    index = {name: row for row, name in enumerate(ids)}
+def row_index(ids: Sequence[str]) -> dict[str, int]:
+    """Id => the row at which it stands."""
+    return {name: row for row, name in enumerate(ids)}
+
+
+def positions(index: Mapping[str, int], wanted: Sequence[str], what: str) -> np.ndarray:
+    """Rows at which the `wanted` ids stand in a `row_index`: int64 (len(wanted),)."""
     missing = [name for name in wanted if name not in index]
     if missing:
         raise ValueError(f"{what} holds no sample {missing[0]!r} ({len(missing)} of {len(wanted)} ids are unknown)")
@@ -40,6 +47,22 @@ class ImageSet:
             raise ValueError(f"pixels are {self.pixels.dtype} {self.pixels.shape}; give uint8 (N, C, H, W)")
         if self.labels.shape != (len(self.ids),):
             raise ValueError(f"labels have shape {self.labels.shape}; give one per image, ({len(self.ids)},)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Rows [start, stop) of shard `number` that are still to be computed; `start` lies on a batch boundary."""
+
+    number: int
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop:
+            raise ValueError(f"rows {self.start} to {self.stop} of shard {self.number} are no span; start comes first")
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,15 +149,30 @@ def capture(
 
 
 @contextmanager
-def hold(model: nn.Module, values: Mapping[str, Tensor], *, strength: float = 1.0) -> Iterator[None]:
+def hold(
+    model: nn.Module,
+    values: Mapping[str, Tensor],
+    *,
+    strength: float = 1.0,
+    add: bool = False,
+    where: Mapping[str, Tensor] | None = None,
+) -> Iterator[None]:
     """Replace the outputs of the named modules by the given values during forward passes inside the context.
 
     A value has shape (1, C, H, W) (the same for every image) or (N, C, H, W). `strength` in [0, 1] blends:
     `strength * value + (1 - strength) * computed`; at 1 the value itself goes on, at 0 the computed one, bit for bit.
+    With `add` what goes on is `computed + strength * value`, at any strength. `where` limits either to a part of a layer:
+    {name: (1, C, H, W) in [0, 1]}, by which the strength is multiplied place by place.
     """
-    if not 0.0 <= strength <= 1.0:
+    if not (add or 0.0 <= strength <= 1.0):
         raise ValueError(f"strength {strength} is outside [0, 1]; 1 holds the value, 0 leaves the layer as computed")
     modules = {name: _find(model, name) for name in values}
+    parts = dict(where or {})
+    for name, part in parts.items():
+        if name not in values or part.shape[1:] != values[name].shape[1:] or not ((part >= 0) & (part <= 1)).all():
+            raise ValueError(
+                f"where[{name!r}] has shape {tuple(part.shape)}; give values in [0, 1] in the shape of the value that is held"
+            )
 
     def holder(name: str, value: Tensor) -> Any:
         def replace(computed: Tensor) -> Tensor:
@@ -169,7 +184,10 @@ def hold(model: nn.Module, values: Mapping[str, Tensor], *, strength: float = 1.
             if strength == 0.0:
                 return computed
             target = value.to(computed).expand_as(computed)
-            return target if strength == 1.0 else torch.lerp(computed, target, strength)
+            share: Any = strength * parts[name].to(computed) if name in parts else strength
+            if add:
+                return computed + share * target
+            return target if name not in parts and strength == 1.0 else torch.lerp(computed, target, share)
 
         return replace
 

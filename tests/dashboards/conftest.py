@@ -27,16 +27,16 @@ LAYERS = ["encoder_block_0", "encoder_block_1", "encoder_block_2", "encoder_bott
 def settings() -> dict:
     """The repository's own parameters, made small."""
     raw = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    one_step = {"family": "edm", "sampler": "one-step", "steps": 1, "mask_layers": LAYERS}
-    heun = {"family": "edm", "sampler": "heun", "steps": 2, "mask_layers": []}
-    raw["generate"] = {"num_samples": ROWS, "batch_size": 30}
+    one_step = {**raw["generators"]["dmd2"], "mask_layers": LAYERS}
+    heun = {**raw["generators"]["teacher"], "steps": 2}
+    raw["generate"] |= {"num_samples": ROWS, "batch_size": 30}
     raw["generators"] = {
-        "teacher": {"checkpoint": "data/checkpoints/teacher.safetensors", **heun},
-        "other": {"checkpoint": "data/checkpoints/other.safetensors", **one_step},
-        "student": {"checkpoint": "data/checkpoints/student.safetensors", **one_step},
-        "absent": {"checkpoint": "data/checkpoints/absent.safetensors", **one_step},
+        "teacher": {**heun, "checkpoint": "data/checkpoints/teacher.safetensors"},
+        "other": {**one_step, "checkpoint": "data/checkpoints/other.safetensors"},
+        "student": {**one_step, "checkpoint": "data/checkpoints/student.safetensors"},
+        "absent": {**one_step, "checkpoint": "data/checkpoints/absent.safetensors"},
     }
-    raw["runtime"] = {"device": "cpu", "threads": 1}
+    raw["runtime"] |= {"device": "cpu", "threads": 1}
     raw["views"] = {"default": {**raw["views"]["default"], "network": "data/checkpoints/teacher.safetensors"}}
     raw["capture"] = {**raw["capture"], "batch_size": 30}
     raw["reducer"] = {**raw["reducer"], "pca": 10, "n_neighbors": 5}
@@ -62,7 +62,7 @@ def write_real(folder: Path) -> None:
     pixels, labels = load_digits(return_X_y=True)
     images = np.floor(pixels[:ROWS].reshape(-1, 1, 8, 8) * 255 / 16).astype(np.uint8)
     table = store.sample_table([f"real/{i}" for i in range(ROWS)], labels[:ROWS], source="digits")
-    config = {"classes": [str(c) for c in range(10)], "synsets": None}
+    config = {"identity": {"source": "digits"}, "classes": [str(c) for c in range(10)], "synsets": None}
     store.write_rows(folder, [{"images": images}], table, kind="images", config=config)
 
 

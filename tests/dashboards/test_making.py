@@ -8,11 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from dashboards.explorer.making import Studio, Wish, mean_image
 from dashboards.explorer.resources import EmptyProjectError, load, png
-from modescope import files, masking, store
+from modescope import files, masking, params, store
 from modescope.generators import load_generator
+from modescope.params import Params
+from stages.capture import capture
+from stages.fit import fit
+from stages.generate import generate
+from stages.project import project
 
 BOTTLENECK = ("encoder_bottleneck",)
 GENERATED = ("fake/student/3", "fake/student/13", "fake/student/23")
@@ -38,6 +44,57 @@ def test_the_neighbours_mean_is_what_goes_on_from_the_held_layer(studio: Studio)
     values = images.take(images.rows_of(GENERATED), "encoder_bottleneck")
     np.testing.assert_allclose(arrays["held/encoder_bottleneck"], values.mean(0), rtol=1e-5, atol=1e-5)
     assert not np.allclose(arrays["computed/encoder_bottleneck"], values.mean(0), atol=1e-2)
+
+
+def change(root: Path, **sections: dict) -> Params:
+    path = root / "params.yaml"
+    raw = yaml.safe_load(path.read_text())
+    for section, values in sections.items():
+        for name, changes in values.items():
+            raw[section][name].update(changes)
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return params.load(path)
+
+
+def test_values_that_were_not_stored_are_recomputed(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, root = studio.make(WISH), studio.project.root
+    monkeypatch.chdir(root)
+    generate(change(root, generators={"student": {"masks": "recomputed"}}), "student")
+    again = Studio(load(root))
+    assert set(again.project.generators["student"].images.manifest["arrays"]) == {"images"}
+    assert again.project.why_not("default", "student") is None
+    again.make(WISH)
+    held = [
+        store.read_made(root / "data/made/student", kept.id)[1]["held/encoder_bottleneck"]
+        for kept in again.made.values()
+    ]
+    np.testing.assert_allclose(held[0], held[-1], atol=1e-5)
+    assert np.abs(stored.image.astype(int) - again.make(WISH).image.astype(int)).max() <= 1
+
+
+def test_a_made_image_is_looked_at_as_its_view_looks(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that keeps principal components of two noise levels: the new image goes through the same basis."""
+    root = studio.project.root
+    monkeypatch.chdir(root)
+    chosen = change(
+        root,
+        views={"default": {"sigma": [0.4, 1.0], "keep": "pca"}},
+        capture={"basis": {"components": 12, "rows": 40}},
+    )
+    for source in ("real", "student"):
+        capture(chosen, "default", source)
+    fit(chosen, "default")
+    project(chosen, "default", "student")
+    again = Studio(load(root))
+    pixels, label = again.project.pixels("real/7"), again.project.label("real/7")
+    landed = again._land("default", "real/7", pixels, label)
+    np.testing.assert_allclose(landed, again.project.places("default", ("real/7",))[0], atol=1e-3)
+    assert again.make(WISH).landed != landed
+
+
+def test_a_view_of_sampling_passes_says_why_nothing_is_made_on_it(studio: Studio) -> None:
+    change(studio.project.root, views={"default": {"protocol": "sampling"}})
+    assert "records sampling passes" in (load(studio.project.root).why_not("default", "student") or "")
 
 
 def test_a_mask_changes_the_image_and_the_pair_shares_its_seed(studio: Studio) -> None:

@@ -96,3 +96,52 @@ def test_an_unknown_synset_names_the_nearest() -> None:
 def test_npz_labels_outside_the_thousand_are_refused(label: int) -> None:
     with pytest.raises(ValueError, match=rf"npz label {label} \(row 1\) is outside 1..1000"):
         classes.from_npz_labels(np.array([1, label]))
+
+
+OWN = ["10", "2", "cat", "Dog house", "dog_house"]
+
+
+@pytest.mark.parametrize(
+    ("key", "index"),
+    [(0, 0), ("10", 0), ("2", 1), (2, 2), (np.int64(3), 3), ("CAT", 2), (" cat ", 2), ("Dog_house", 3), ("3", 3)],
+)
+def test_a_source_with_its_own_names_takes_index_or_name_and_a_name_before_an_index(key: int | str, index: int) -> None:
+    assert classes.resolve([key], OWN) == [index]
+
+
+def test_the_order_of_the_keys_is_kept() -> None:
+    assert classes.resolve(["cat", 0, "2"], OWN) == [2, 0, 1]
+    assert classes.resolve([], OWN) == []
+
+
+def test_a_source_of_imagenet_is_resolved_as_find_does() -> None:
+    names = [entry.name for entry in classes.table()]
+    synsets = [entry.synset for entry in classes.table()]
+    keys = [207, "n01440764", "N01440764", "golden_retriever", "5", "Cardigan"]
+    assert classes.resolve(keys, names, synsets) == [classes.find(key).index for key in keys]
+    with pytest.raises(
+        ValueError, match=r"'crane' means 2 classes: 134 n02012849 .*517 .*Give the index or the synset"
+    ):
+        classes.resolve(["crane"], names, synsets)
+    with pytest.raises(
+        ValueError, match="class 'tenchh' is not an index, synset or name of this source's 1000; nearest"
+    ):
+        classes.resolve(["tenchh"], names, synsets)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("DOG HOUSE", "class name 'DOG HOUSE' means 2 classes: 3 Dog house; 4 dog_house. Give the index$"),
+        ("cats", "class 'cats' is not an index or name of this source's 5; nearest: 2 cat"),
+        ("house", "nearest: .*house"),
+        ("zzz", "none is close"),
+        ("n01440764", "is not an index or name"),
+        (5, r"class index 5 is outside 0\.\.4, the classes of this source"),
+        ("7", r"class index 7 is outside 0\.\.4"),
+        (-1, "class index -1"),
+    ],
+)
+def test_what_a_source_does_not_have_is_refused_with_what_is_near(key: int | str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        classes.resolve([key], OWN)

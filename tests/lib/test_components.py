@@ -9,7 +9,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from modescope import components
+from modescope import components, files
 
 
 def rows(n: int, width: int, *, decay: float = 0.5, rank: int = 40, seed: int = 0) -> np.ndarray:
@@ -145,3 +145,83 @@ def test_rows_that_are_not_finite_are_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_number_of_axes_that_the_data_cannot_have_is_refused(n: int) -> None:
     with pytest.raises(ValueError, match=f"pca is {n}, but 50 rows of 8 columns have at most 8 components"):
         components.fit(rows(50, 8), n)
+
+
+class Parts:
+    """Rows spread over several arrays, read by slices or indices: what a store hands out."""
+
+    def __init__(self, features: np.ndarray, size: int) -> None:
+        self.parts = [features[i : i + size] for i in range(0, len(features), size)]
+        self.size, self.shape, self.longest = size, features.shape, 0
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        chosen = range(len(self))[rows] if isinstance(rows, slice) else rows
+        self.longest = max(self.longest, len(chosen))
+        return np.stack([self.parts[i // self.size][i % self.size] for i in chosen])
+
+
+@pytest.mark.parametrize(("n", "width"), [(300, 40), (60, 700), (400, 250)], ids=["tall", "wide", "krylov"])
+def test_rows_over_several_files_give_what_one_array_gives(n: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(components, "NARROW", 60)
+    monkeypatch.setattr(components, "BLOCK_VALUES", 25 * width)
+    features = rows(n, width).astype(np.float16)
+    parts = Parts(features, 17)
+    fitted, expected = components.fit(parts, 6), components.fit(features, 6)
+    np.testing.assert_array_equal(fitted.axes, expected.axes)
+    np.testing.assert_array_equal(fitted.project(parts), expected.project(features))
+    assert parts.longest <= 25  # memory holds a block, never all rows
+
+
+def test_centring_alone_keeps_the_deviations() -> None:
+    features = rows(300, 12) * np.arange(1, 13, dtype=np.float32)
+    features[:, 4] = 3
+    fitted = components.fit(features, 5, standardise=False)
+    exact = PCA(5, svd_solver="full").fit(features.astype(np.float64))
+    np.testing.assert_allclose(fitted.variance, exact.explained_variance_, rtol=1e-5)
+    assert np.linalg.svd(fitted.axes @ exact.components_.T, compute_uv=False).min() > 1 - 1e-6
+    assert fitted.inverse_scale.tolist() == [1.0] * 4 + [0.0] + [1.0] * 7
+    np.testing.assert_allclose(fitted.mean, features.mean(0, dtype=np.float64), rtol=1e-6)
+
+
+def test_scores_of_scores_are_the_scores_unless_they_are_standardised_again() -> None:
+    scores = components.fit(features := rows(200, 30), 8).project(features)
+    again = components.fit(scores, 8, standardise=False).project(scores)
+    np.testing.assert_allclose(np.abs(again), np.abs(scores), atol=1e-3)
+    whitened = components.fit(scores, 8).variance
+    np.testing.assert_allclose(whitened, whitened[0], rtol=1e-3)
+
+
+def test_a_saved_basis_comes_back_with_its_layers_in_order(tmp_path: Path) -> None:
+    features = rows(50, 8)
+    fitted = components.fit(features, 3)
+    components.save(tmp_path / "basis.safetensors", fitted, {"midblock@2": 6, "a@0.4": 2})
+    loaded, widths = components.load(tmp_path / "basis.safetensors")
+    assert list(widths.items()) == [("midblock@2", 6), ("a@0.4", 2)]
+    np.testing.assert_array_equal(loaded.project(features), fitted.project(features))
+    np.testing.assert_array_equal(loaded.variance, fitted.variance)
+    plain = components.fit(features, None)
+    components.save(tmp_path / "plain.safetensors", plain, {"all": 8})
+    assert components.load(tmp_path / "plain.safetensors")[0].axes is None
+
+
+def test_what_is_no_basis_of_these_layers_is_refused(tmp_path: Path) -> None:
+    fitted = components.fit(rows(50, 8), 3)
+    path = tmp_path / "basis.safetensors"
+    with pytest.raises(ValueError, match="widths sum to 7, the basis has 8 columns"):
+        components.save(path, fitted, {"midblock": 7})
+    with pytest.raises(files.DamagedFileError, match=r"basis.safetensors is missing"):
+        components.load(path)
+    files.write_tensors(path, {"mean": fitted.mean}, {"format": "7"})
+    with pytest.raises(ValueError, match="has format '7', this modescope reads bases of format 1"):
+        components.load(path)
+    files.write_tensors(path, {"mean": fitted.mean}, {"format": "1", "widths": "{}"})
+    with pytest.raises(files.DamagedFileError, match="lacks mean or inverse_scale"):
+        components.load(path)
+
+
+def test_features_that_are_no_rows_of_columns_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"features has shape \(8,\); give rows of columns"):
+        components.fit(np.zeros(8, np.float32), None)

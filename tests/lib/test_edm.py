@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from modescope.edm import IMAGENET64, EDMPrecond, karras_sigmas
+from modescope.edm import IMAGENET64, Block, EDMPrecond, karras_sigmas
 from modescope.taps import capture, hold
 
 DATA = Path(__file__).parents[1] / "data"
@@ -168,3 +168,14 @@ def test_fresh_networks_start_with_zero_residuals_and_unit_label_rows():
     fan_in = 32 * 9
     bound = math.sqrt(1 / 3) * math.sqrt(3 / fan_in)
     assert network.model.enc["8x8_block0"].conv0.weight.abs().max() <= bound
+
+
+def test_fused_attention_is_the_same_attention():
+    torch.manual_seed(0)
+    block = Block(128, 128, emb=8, attention=True).requires_grad_(False)
+    torch.nn.init.normal_(block.qkv.weight, std=0.2)
+    x = torch.randn(3, 128, 4, 4)
+    plain = block._attend(x)
+    block.fused = True
+    assert torch.allclose(block._attend(x), plain, atol=1e-5)
+    assert not Block.fused

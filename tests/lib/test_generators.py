@@ -97,6 +97,39 @@ def test_condition_rows_are_one_hot_and_classes_are_checked(tmp_path, state):
         generator.rows(np.array([1, 10]))
 
 
+def test_weights_over_classes_become_rows_of_the_network(tmp_path, state):
+    generator = load_generator(save(tmp_path / "g.safetensors", state), device="cpu")
+    weights = np.full((2, 10), 0.1, np.float32)
+    assert torch.equal(generator.blended(weights), torch.full((2, 10), 0.1))
+    with pytest.raises(ValueError, match=r"weights have shape \(2, 9\); this network takes \(N, 10\)"):
+        generator.blended(weights[:, 1:])
+
+
+def test_guidance_needs_a_network_trained_with_label_dropout(tmp_path, state):
+    path = save(tmp_path / "g.safetensors", state)
+    with pytest.raises(ValueError, match="no unconditional row: it was not trained with label dropout"):
+        load_generator(path, device="cpu").unconditional()
+    generator = load_generator(path, config={"label_dropout": 0.1}, device="cpu")
+    assert generator.config == {**CONFIG, "label_dropout": 0.1}  # what is given goes over what is inferred
+    assert torch.equal(generator.unconditional(), torch.zeros(1, 10))
+
+
+def test_what_no_name_or_shape_tells_is_said(tmp_path, state, caplog):
+    path = save(tmp_path / "g.safetensors", state, config=json.dumps({"sigma_data": 0.25}))
+    with caplog.at_level("INFO"):
+        generator = load_generator(path, device="cpu", sigma_max=40.0)
+    assert "g.safetensors does not tell sigma_min, sigma_max, dropout, label_dropout" in caplog.text
+    assert (generator.network.sigma_data, generator.sigma_max) == (0.25, 40.0)
+
+
+def test_networks_of_another_kind_are_named(state):
+    with pytest.raises(CheckpointError, match=r"DDPM\+\+ or NCSN\+\+ network"):
+        infer_edm_config({**state, "model.dec.8x8_aux_norm.weight": torch.zeros(1)})
+    kept = {name: value for name, value in state.items() if "_block" not in name}
+    with pytest.raises(CheckpointError, match="no 'model.enc.8x8_block0' is in it"):
+        infer_edm_config(kept)
+
+
 def test_a_checkpoint_of_another_shape_lists_the_first_names_of_each_kind(tmp_path, state):
     wrong = {k: v for k, v in state.items() if "out_norm" not in k}
     wrong["extra.weight"] = torch.zeros(1)

@@ -17,7 +17,7 @@ from modescope import classes
 from modescope.images import READERS, ImageSource, open_images
 from modescope.images import archive as archive_module
 from modescope.images import folder as folder_module
-from modescope.images.mapping import MappedRows, fetch_ahead
+from modescope.mapping import MappedRows, fetch_ahead
 
 Packed = dict[str, tuple[np.ndarray, np.ndarray]]
 

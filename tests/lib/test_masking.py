@@ -10,11 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modescope import masking, store
+from modescope import masking, sampling, store
 from modescope.edm import EDMPrecond
 from modescope.files import DamagedFileError
 from modescope.generators import Generator, edm_layers
 from modescope.records import Mask
+from modescope.taps import capture
 
 BOTTLENECK = "model.enc.4x4_block0"
 CONV = "model.enc.8x8_conv"
@@ -131,6 +132,202 @@ def test_a_mask_of_another_noise_level_is_refused(generator: Generator) -> None:
     value = torch.zeros(1, 64, 4, 4)
     with pytest.raises(ValueError, match=r"recorded at sigma 0\.4 .* makes its step at sigma 80"):
         masking.generate(generator, noise(1), np.array([0]), mask_of(value, sigma=0.4))
+
+
+def test_weights_of_a_mask_must_sum_to_something() -> None:
+    for wrong in ([1.0], [1.0, -1.0], [float("nan"), 1.0]):
+        with pytest.raises(ValueError, match=r"give one finite weight per id \(2\), with a sum above 0"):
+            masking.mean_mask({"a": np.zeros((2, 1, 1, 1))}, ["x", "y"], source="recorded", sigma=80.0, weights=wrong)
+
+
+def both(sigma: float = 80.0) -> tuple[Mask, Mask]:
+    values = {"a": np.array([[[[1.0, 2.0]]], [[[5.0, 6.0]]]], np.float32)}
+    first = masking.mean_mask({"a": values["a"][:1]}, ["x"], source="recorded", sigma=80.0)
+    return first, masking.mean_mask(values, ["x", "y"], source="nearest", sigma=sigma)
+
+
+def test_interpolation_goes_from_one_mask_to_the_other() -> None:
+    first, second = both()  # at (1, 2) and at (3, 4)
+    between = masking.interpolated(first, second, 0.25)
+    np.testing.assert_array_equal(between.values["a"], [[[[1.5, 2.5]]]])
+    assert (between.ids, between.weights, between.source) == (("x", "y"), (0.875, 0.125), "mixed")
+    for share, end in ((0.0, first), (1.0, second)):
+        assert torch.equal(masking.interpolated(first, second, share).values["a"], end.values["a"])
+    with pytest.raises(ValueError, match=r"share 1.5 is outside \[0, 1\]"):
+        masking.interpolated(first, second, 1.5)
+
+
+def test_a_difference_is_added_and_never_held() -> None:
+    first, second = both()
+    apart = masking.difference(second, first)
+    np.testing.assert_array_equal(apart.values["a"], [[[[2.0, 2.0]]]])
+    assert (apart.ids, apart.weights) == (("x", "y"), (-0.5, 0.5))
+    with pytest.raises(ValueError, match=r"a difference is added \(`add=True`\), not held"):
+        masking.Hold(mask=apart)
+
+
+def test_masks_of_other_layers_or_steps_do_not_combine() -> None:
+    first, second = both(sigma=8.0)
+    for combine in (masking.difference, lambda one, two: masking.interpolated(one, two, 0.5)):
+        with pytest.raises(ValueError, match="hold a at sigma 80 and a at sigma 8; combine masks of the same layers"):
+            combine(first, second)
+
+
+def test_steering_adds_its_strength_times_the_difference(generator: Generator) -> None:
+    labels = np.array([0, 1])
+    value = torch.randn(1, 64, 4, 4, generator=torch.Generator().manual_seed(3))
+    mask = mask_of(value)
+    free = masking.generate(generator, noise(2), labels, None).pixels
+    still = masking.generate(generator, noise(2), labels, masking.Hold(mask=mask, strength=0.0, add=True))
+    np.testing.assert_array_equal(still.pixels, free)
+    for strength in (-1.0, 3.0):
+        made = masking.generate(generator, noise(2), labels, masking.Hold(mask=mask, strength=strength, add=True))
+        expected = made.computed[BOTTLENECK] + strength * value.numpy()
+        np.testing.assert_allclose(made.held[BOTTLENECK], expected, rtol=1e-6, atol=1e-6)
+    with pytest.raises(ValueError, match=r"strength 3.0 is outside \[0, 1\]"):
+        masking.generate(generator, noise(2), labels, masking.Hold(mask=mask, strength=3.0))
+
+
+def test_a_part_of_a_layer_is_held_and_the_rest_computed_bit_for_bit(generator: Generator) -> None:
+    value = torch.randn(1, 64, 4, 4, generator=torch.Generator().manual_seed(3))
+    where = masking.region((64, 4, 4), channels=range(10), rows=(1, 3), columns=(0, 2))
+    assert where.sum() == 10 * 2 * 2
+    how = masking.Hold(mask=mask_of(value), where={BOTTLENECK: where})
+    made = masking.generate(generator, noise(2), np.array([0, 1]), how)
+    inside = np.broadcast_to(where.bool().numpy(), made.held[BOTTLENECK].shape)
+    full = value.expand(2, -1, -1, -1).numpy()
+    np.testing.assert_array_equal(made.held[BOTTLENECK][inside], full[inside])
+    np.testing.assert_array_equal(made.held[BOTTLENECK][~inside], made.computed[BOTTLENECK][~inside])
+    whole = masking.Hold(mask=mask_of(value), where={BOTTLENECK: torch.ones(1, 64, 4, 4)})
+    np.testing.assert_array_equal(
+        masking.generate(generator, noise(2), np.array([0, 1]), whole).pixels,
+        masking.generate(generator, noise(2), np.array([0, 1]), mask_of(value)).pixels,
+    )
+
+
+def test_parts_outside_the_layer_are_errors(generator: Generator) -> None:
+    with pytest.raises(ValueError, match=r"rows \(2, 5\) are no window of 0..4"):
+        masking.region((8, 4, 4), rows=(2, 5))
+    with pytest.raises(ValueError, match=r"columns \(2, 2\) are no window of 0..4"):
+        masking.region((8, 4, 4), columns=(2, 2))
+    for wrong in ([8], [-1], []):
+        with pytest.raises(ValueError, match=r"are not all in 0..7; give at least one channel"):
+            masking.region((8, 4, 4), channels=wrong)
+    for wrong in (
+        {BOTTLENECK: torch.ones(1, 8, 4, 4)},
+        {BOTTLENECK: torch.full((1, 64, 4, 4), 2.0)},
+        {CONV: torch.ones(1)},
+    ):
+        how = masking.Hold(mask=mask_of(torch.zeros(1, 64, 4, 4)), where=wrong)
+        with pytest.raises(ValueError, match=r"give values in \[0, 1\] in the shape of the value that is held"):
+            masking.generate(generator, noise(1), np.array([0]), how)
+
+
+def few(steps: int = 3):
+    return sampling.sampler("few-step", steps=steps)
+
+
+RENOISE = sampling.renoising(0, range(2), (1, 8, 8))
+
+
+def test_holding_what_every_step_computes_changes_no_step(generator: Generator) -> None:
+    labels, one = np.array([0, 1]), np.array([0])
+    renoise = sampling.renoising(0, range(1), (1, 8, 8))
+    pixels, recorded = masking.record_steps(generator, few(), noise(1), one, [BOTTLENECK, CONV], renoise)
+    assert [step.sigma for step in recorded] == sampling.few_step_sigmas(3)
+    masks = masking.step_masks(recorded, ["fake/g/0"], source="recorded")
+    steps = masking.generate_steps(generator, few(), noise(1), one, masks, renoise)
+    np.testing.assert_array_equal(generator.decode(steps[-1].x0), pixels)
+    free = masking.generate_steps(generator, few(), noise(2), labels, [], RENOISE)
+    plain = list(few()(generator.denoise, noise(2), generator.rows(labels), RENOISE))
+    assert all(torch.equal(a.x0, b.x0) for a, b in zip(free, plain, strict=True))
+
+
+def test_a_mask_acts_in_its_own_step_and_the_first_k_in_theirs(generator: Generator) -> None:
+    labels = np.array([0, 1])
+    _, recorded = masking.record_steps(generator, few(), noise(2, seed=5), labels, [BOTTLENECK], RENOISE)
+    masks = masking.step_masks(recorded, ["fake/g/0", "fake/g/1"], source="recorded")
+    free = masking.generate_steps(generator, few(), noise(2), labels, [], RENOISE)
+    second = masking.generate_steps(generator, few(), noise(2), labels, masks[1:2], RENOISE)
+    assert torch.equal(second[0].x0, free[0].x0)
+    assert not torch.equal(second[1].x0, free[1].x0)
+    seen = []
+    with capture(generator.network, [BOTTLENECK], value="held") as held:
+        for how in (masks[:2], masks):
+            denoise = masking.masked(generator, [masking.Hold(mask=mask) for mask in how])
+            for step in few()(denoise, noise(2), generator.rows(labels), RENOISE):
+                wanted = recorded[step.index].values[BOTTLENECK].mean(0, keepdim=True).expand(2, -1, -1, -1)
+                seen.append(torch.allclose(held[BOTTLENECK], wanted))
+    assert seen == [True, True, False, True, True, True]
+
+
+def test_a_mask_without_a_step_of_its_level_is_an_error(generator: Generator) -> None:
+    value = torch.zeros(1, 64, 4, 4)
+    with pytest.raises(ValueError, match=r"recorded at sigma 0\.4 and the steps of this sampler are at sigma 80, "):
+        masking.generate_steps(generator, few(), noise(2), np.array([0, 1]), [mask_of(value, sigma=0.4)], RENOISE)
+    with pytest.raises(ValueError, match="the sampler made no step"):
+        masking.record_steps(generator, lambda *_: iter(()), noise(1), np.array([0]), [CONV])
+
+
+def test_heuns_own_passes_are_the_ones_recorded(generator: Generator) -> None:
+    steps = sampling.sampler("heun", steps=2)
+    _, recorded = masking.record_steps(generator, steps, noise(1), np.array([0]), [CONV])
+    made = list(steps(generator.denoise, noise(1), generator.rows(np.array([0]))))
+    for step, values in zip(made, recorded, strict=True):
+        with capture(generator.network, [CONV], stop=True) as acts:
+            generator.denoise(step.noised, torch.full((1,), step.sigma), generator.rows(np.array([0])))
+        assert torch.equal(acts[CONV], values.values[CONV])
+
+
+def test_condition_rows_stand_for_labels(generator: Generator) -> None:
+    rows = generator.rows(np.array([1, 2]))
+    np.testing.assert_array_equal(
+        masking.generate(generator, noise(2), rows, None).pixels,
+        masking.generate(generator, noise(2), np.array([1, 2]), None).pixels,
+    )
+
+
+def test_variations_are_the_noise_of_their_seeds() -> None:
+    together = masking.variations([3, 1], (1, 8, 8))
+    assert torch.equal(together[1:], masking.fresh_noise(1, (1, 8, 8)))
+    assert masking.variations([], (1, 8, 8)).shape == (0, 1, 8, 8)
+
+
+def test_recomputed_values_are_those_of_the_pipelines_batches_bit_for_bit(generator: Generator) -> None:
+    stored = {
+        start: masking.record(
+            generator,
+            sampling.latents(7, np.arange(start, start + 4), (1, 8, 8)),
+            sampling.balanced_labels(np.arange(start, start + 4), 3),
+            [BOTTLENECK],
+        )[1][BOTTLENECK]
+        for start in (0, 4)
+    }
+    found = masking.recomputed(generator, np.array([6, 1, 4]), None, 7, [BOTTLENECK], batch_size=4)[BOTTLENECK]
+    assert torch.equal(found, torch.stack([stored[4][2], stored[0][1], stored[4][0]]))
+    alone = masking.recomputed(generator, np.array([6]), None, 7, [BOTTLENECK])[BOTTLENECK]
+    torch.testing.assert_close(alone[0], stored[4][2])
+    other = masking.recomputed(generator, np.array([6]), np.array([1]), 7, [BOTTLENECK], batch_size=4)[BOTTLENECK]
+    assert not torch.allclose(other[0], stored[4][2])  # sample 6 has class 0
+    for wrong in ([], [2, -1]):
+        with pytest.raises(ValueError, match=r"indices are \[.*\]; name at least one sample, numbered from 0"):
+            masking.recomputed(generator, np.array(wrong, int), None, 7, [BOTTLENECK], batch_size=4)
+
+
+def test_the_nearest_generated_samples_stand_in_for_real_images(generator: Generator) -> None:
+    features, labels = np.arange(8, dtype=np.float32)[:, None], np.array([1, 1, 1, 1, 1, 0, 1, 1])
+    indices, values = masking.nearest_values(
+        generator,
+        np.array([[5.2], [0.4]], np.float32),
+        iter([features[:3], features[3:]]),
+        labels,
+        7,
+        [BOTTLENECK],
+        batch_size=4,
+    )
+    assert indices.tolist() == [5, 0]
+    expected = masking.recomputed(generator, indices, np.array([0, 1]), 7, [BOTTLENECK], batch_size=4)[BOTTLENECK]
+    assert torch.equal(values[BOTTLENECK], expected)
 
 
 def test_scaled_values_are_what_the_network_computes_on_the_scaled_image(generator: Generator) -> None:

@@ -537,3 +537,27 @@ def test_files_that_are_no_feature_array_are_refused(tmp_path: Path, capsys: pyt
     for name, message in (("several.npz", "is not a .npy file"), ("text.npy", "damaged"), ("none.npy", "is missing")):
         assert main([good, str(tmp_path / name)]) == 2
         assert message in capsys.readouterr().err
+    assert main([str(tmp_path / "several.npz"), good]) == 2
+    assert "has no array 'mu'" in capsys.readouterr().err
+
+
+def test_the_command_lists_gaps_and_says_when_there_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = _normal(0, 400, 2)
+    x[:200] += 50
+    whole, half = _saved(
+        tmp_path, whole=_normal(1, 400, 2) + np.repeat([[50], [0]], 200, axis=0), half=_normal(2, 400, 2)
+    )
+    (real,) = _saved(tmp_path, real=x)
+    assert main([real, whole]) == 0
+    assert "No region of the real samples misses generated ones" in capsys.readouterr().out
+    assert main([real, half]) == 0
+    assert "1 region(s) of the real samples miss generated ones: 50.0% of all" in capsys.readouterr().out
+
+
+def test_the_command_takes_a_published_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "reference.npz", mu=np.full(3, 2.0), sigma=np.eye(3))
+    fake = _whitened(0, 50, 3)
+    assert main([str(tmp_path / "reference.npz"), *_saved(tmp_path, fake=fake)]) == 0
+    assert f"to reference.npz: {12:.4f}" in capsys.readouterr().out

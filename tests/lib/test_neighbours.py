@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modescope import files
-from modescope.neighbours import as_points, count_balls, nearest
+from modescope.neighbours import as_points, chunk_within, count_balls, depths, nearest, nearest_between, visit_both
+from modescope.neighbours.bounds import full_precision
 
 
 def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -104,6 +105,64 @@ def test_ball_counts_equal_brute_force_in_float64(kind: str) -> None:
         np.testing.assert_array_equal(balls.holding_sum[0].numpy(), np.arange(len(inside)) @ inside)
 
 
+def _brute_between(a: np.ndarray, b: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    squared = _squared(a, b)
+    order = np.argsort(squared, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(squared, order, axis=1), order
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_neighbours_in_another_set_equal_brute_force_both_ways(kind: str) -> None:
+    both = _case(kind, 220, 2)
+    x, y = both[:90], both[90:]
+    for near, (a, b) in zip(
+        nearest_between(*map(torch.from_numpy, (x, y)), 3, chunk=20), ((x, y), (y, x)), strict=True
+    ):
+        squared, order = _brute_between(a, b, 3)
+        np.testing.assert_allclose(near.squared.numpy(), squared, rtol=1e-13)
+        np.testing.assert_array_equal(near.indices.numpy(), order)
+
+
+def test_as_many_neighbours_as_there_are_and_no_more() -> None:
+    a, b = torch.zeros(4, 1), torch.arange(3.0)[:, None]
+    assert nearest_between(a, b, 3)[0].indices.tolist() == [[0, 1, 2]] * 4
+    with pytest.raises(ValueError, match="k = 4 neighbours are wanted of 3 samples"):
+        nearest_between(a, b, 4)
+
+
+def test_depth_on_a_line_by_hand() -> None:
+    a, b = torch.tensor([[0.0], [10.0], [11.0]]), torch.tensor([[1.0], [0.0], [8.0], [100.0]])
+    got = depths(a, b, torch.tensor([4.0, 1.0, 0.0]).double())
+    assert got.tolist() == pytest.approx([4, torch.inf, 1 / 4, 4 / 100**2])
+    assert depths(a, b, torch.zeros(3).double()).tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("chunk", [16, 64, 1000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_depths_equal_brute_force_in_float64(kind: str, chunk: int) -> None:
+    both = _case(kind, 220, 12)
+    x, y = both[::2], both[1::2]
+    radii = _brute_nearest(x, 3)[0][:, 2]
+    radii[::3] = 0
+    got = depths(*map(torch.from_numpy, (x, y, radii)), chunk=chunk)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(radii[:, None] > 0, radii[:, None] / _squared(x, y), 0)
+    np.testing.assert_allclose(got.numpy(), ratios.max(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_pass_gives_what_each_search_gives_alone(kind: str) -> None:
+    both = torch.from_numpy(_case(kind, 200, 5))
+    x, y = both[:110], both[110:]
+    rx, ry = nearest(x, 4).squared.T[1:], nearest(y, 4).squared.T[3:]
+    got = visit_both(x, y, rx, ry, k=4, weights=rx[0], chunk=30)
+    balls, near = count_balls(x, y, rx, ry), nearest_between(x, y, 4)
+    for one, other in ((got.around_a, balls[0]), (got.around_b, balls[1]), (got.of_a, near[0]), (got.of_b, near[1])):
+        for name in type(one).__slots__:
+            assert torch.equal(getattr(one, name), getattr(other, name))
+    assert torch.equal(got.depths, depths(x, y, rx[0]))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 40), st.integers(1, 5), st.integers(1, 4), st.integers(1, 50))
 def test_block_size_changes_nothing(seed: int, n: int, width: int, k: int, chunk: int) -> None:
@@ -126,6 +185,21 @@ def test_global_precision_settings_are_ignored_and_put_back() -> None:
     try:
         with torch.autocast("cpu"):
             assert torch.equal(nearest(x, 5).squared, before.squared)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_a_thread_that_is_done_leaves_the_precision_of_one_that_is_not() -> None:
+    cpu = torch.device("cpu")
+    torch.set_float32_matmul_precision("medium")
+    try:
+        one, two = full_precision(cpu), full_precision(cpu)
+        one.__enter__()
+        two.__enter__()
+        one.__exit__(None, None, None)
+        assert torch.get_float32_matmul_precision() == "highest"
+        two.__exit__(None, None, None)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
@@ -165,3 +239,10 @@ def test_k_needs_one_more_sample(k: int) -> None:
     assert nearest(torch.eye(5), 4).squared.shape == (5, 4)
     with pytest.raises(ValueError, match=rf"k = {k} needs at least k \+ 1 samples"):
         nearest(torch.eye(5), k)
+
+
+def test_a_memory_bound_sets_the_chunk() -> None:
+    assert chunk_within(40) == 1024
+    assert chunk_within(160) == 2048
+    with pytest.raises(ValueError, match="megabytes = 0: blocks of distances need at least 0.01"):
+        chunk_within(0)

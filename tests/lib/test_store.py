@@ -96,11 +96,15 @@ def test_unknown_ids_layers_and_columns_are_errors(tmp_path):
 
 def test_ids_and_rows_must_agree(tmp_path):
     batch = {"images": np.zeros((2, 1, 2, 2), np.uint8)}
-    with pytest.raises(ValueError, match="has 2 rows but 1 ids"):
+    with pytest.raises(ValueError, match="the table has 1 rows, the batches 1 more"):
         store.write_rows(tmp_path / "a", [batch], store.sample_table(["x"], np.zeros(1)), kind="images", config={})
     with pytest.raises(ValueError, match="repeated ids"):
         store.write_rows(tmp_path / "a", [batch], store.sample_table(["x", "x"], np.zeros(2)), kind="images", config={})
-    with pytest.raises(ValueError, match="array 'images' changes from"):
+    with pytest.raises(ValueError, match="was given 2 rows; it is to hold 3"):
+        store.write_rows(
+            tmp_path / "a", [batch], store.sample_table(list("xyz"), np.zeros(3)), kind="images", config={}
+        )
+    with pytest.raises(ValueError, match="array 'images': rows change from"):
         store.write_rows(
             tmp_path / "a",
             [batch, {"images": np.zeros((1, 1, 3, 3), np.uint8)}],

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +156,56 @@ def test_the_machine_is_decided_once_and_checked():
 def test_a_device_that_is_not_there_is_an_error():
     with pytest.raises(ValueError, match=r"'cuda' is not available on this machine \(here: .*cpu\)"):
         runtime.resolve_device("cuda")
+
+
+def test_a_process_of_a_group_takes_the_gpu_of_its_rank_unless_one_is_named():
+    assert runtime.gpu_index("", 4, {}) is None
+    assert runtime.gpu_index("", 4, {"LOCAL_RANK": "3"}) == 3
+    assert runtime.gpu_index("", 1, {"LOCAL_RANK": "3"}) == 0
+    assert runtime.gpu_index("1", 4, {"LOCAL_RANK": "3"}) == 1
+    with pytest.raises(
+        ValueError, match=r"device 'cuda:4' is not available on this machine \(GPUs: 4, counted from 0\)"
+    ):
+        runtime.gpu_index("4", 4, {})
+
+
+@pytest.mark.parametrize("device", ["cpu:1", "auto:0", "cuda:first", "mps:0", ""])
+def test_only_gpus_have_numbers(device):
+    with pytest.raises(ValueError, match=f"device '{device}' is unknown; use auto, cpu, cuda, cuda:N or mps"):
+        runtime.resolve_device(device)
+
+
+def test_the_record_of_a_machine_names_its_kind_and_not_the_number_of_its_gpu():
+    machine = runtime.Runtime(device="cuda", threads=2, torch="2", gpu="H200")
+    assert machine.record() == {"device": "cuda", "threads": 2, "torch": "2", "gpu": "H200"}
+    assert 1 <= runtime.cores() <= os.cpu_count()
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has a GPU")
+def test_auto_says_when_it_ends_on_the_cpu(caplog):
+    before = torch.get_num_threads()
+    with caplog.at_level("INFO", "modescope.runtime"):
+        runtime.start("auto", 1)
+    torch.set_num_threads(before)
+    assert "neither CUDA nor MPS is available here, the CPU is used" in caplog.text
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is glibc's")
+def test_memory_that_is_kept_is_not_cleared_again():
+    script = """
+import resource
+import numpy as np
+from modescope import runtime
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(1 << 23)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+plain = faults()
+assert runtime.keep_memory()
+faults()
+print(plain, faults())
+"""
+    output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    plain, kept = map(int, output.split())
+    assert kept < plain / 10

@@ -44,6 +44,7 @@
     if (!hit) return;
     if (hit.id !== hovered) {
       hovered = hit.id;
+      card.classList.toggle("fine", plot.tags[1]);
       card.querySelector("img").src = address(hit);
       card.querySelector("b").textContent = `class ${plot.tags[0][hit.side.data_source.data.label[hit.i]]}`;
       card.querySelector("span").textContent = hit.id;

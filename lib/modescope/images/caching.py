@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 _NAME = ".modescope"
@@ -20,3 +21,11 @@ def cache_folder(data: Path, told: Path | str | None) -> Path:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modescope"
     part = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:16]
     return (home if told is None else Path(told)) / part
+
+
+def fingerprint(files: Iterable[Iterable[object]]) -> str:
+    """A short hash of what identifies the files of a source: their names, sizes and times."""
+    digest = hashlib.sha256()
+    for each in files:
+        digest.update(repr(tuple(each)).encode())
+    return digest.hexdigest()[:16]

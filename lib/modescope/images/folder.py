@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from modescope import classes
 from modescope.files import DamagedFileError, read_table, write_table
-from modescope.images.caching import cache_folder
+from modescope.images.caching import cache_folder, fingerprint
 from modescope.images.resizing import Fit, fit, named_filter, resolved, upright_rgb
 from modescope.images.source import ImageSource
 
@@ -224,6 +224,7 @@ class ImageFolder(ImageSource):
             synsets=synsets,
             unreadable=unreadable,
             source_index=table.index.to_numpy(np.int64),
+            fingerprint=fingerprint(listing[["file", "size", "mtime_ns"]].itertuples(index=False)),
         )
 
     def original_path(self, index: SupportsIndex) -> str:

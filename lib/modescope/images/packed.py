@@ -22,10 +22,10 @@ from modescope import classes
 from modescope.files import DamagedFileError, read_array, read_tensors, write_tensors
 from modescope.images import archive
 from modescope.images.archive import Member
-from modescope.images.caching import cache_folder
-from modescope.images.mapping import MappedRows, fetch_ahead
+from modescope.images.caching import cache_folder, fingerprint
 from modescope.images.resizing import named_filter, resize_batch, resolved, square_filter
 from modescope.images.source import ImageSource
+from modescope.mapping import MappedRows, fetch_ahead
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +178,7 @@ class PackedImageNet(ImageSource):
             labels=labels,
             class_names=[entry.name for entry in classes.table()],
             synsets=[entry.synset for entry in classes.table()],
+            fingerprint=fingerprint([shard.path.name, shard.size, shard.mtime_ns] for shard in self._shards),
         )
 
     def original_path(self, index: SupportsIndex) -> str:

@@ -20,6 +20,7 @@ class ImageSource:
     `synsets`: one per class where the classes are ImageNet's, else None.
     `unreadable`: (path, reason) of what the source holds but cannot give.
     `source`, `preprocessing`: where the pixels come from and what was done to them, for the record.
+    `fingerprint`: changes when the files behind it do (their names, sizes or times); "" where there are none.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class ImageSource:
         synsets: Sequence[str] | None = None,
         source_index: Int64[np.ndarray, " N"] | None = None,
         unreadable: Sequence[tuple[str, str]] = (),
+        fingerprint: str = "",
     ) -> None:
-        self.source, self.preprocessing = source, preprocessing
+        self.source, self.preprocessing, self.fingerprint = source, preprocessing, fingerprint
         self.channels, self.resolution = channels, resolution
         self.labels = labels
         self.class_names = list(class_names)
@@ -52,6 +54,19 @@ class ImageSource:
         index: range | np.ndarray = range(len(self)) if self._source_index is None else self._source_index
         width = len(f"real/{int(index[-1])}")
         return np.fromiter((f"real/{i}" for i in index), dtype=f"<U{width}", count=len(self))
+
+    def rows_of(self, numbers: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """Rows of the samples `real/<number>`."""
+        if self._source_index is None:
+            return self._rows(numbers)
+        rows = np.searchsorted(self._source_index, numbers)
+        there = self._source_index[np.minimum(rows, len(self) - 1)] == numbers
+        if not there.all():
+            raise ValueError(
+                f"sample real/{numbers[~there][0]} cannot be read any more ({(~there).sum()} in all); the files have "
+                "changed: run `dvc repro --force prepare`"
+            )
+        return rows
 
     def read(self, indices: Indices) -> UInt8[np.ndarray, "n C R R"]:
         """Pixels of the rows `indices` (0 <= i < len, any order, repeats allowed), in the order asked for."""

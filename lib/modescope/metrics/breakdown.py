@@ -14,7 +14,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from modescope import seeds
-from modescope.metrics.manifolds import Memberships, paired
+from modescope.metrics.manifolds import Memberships, check_labels, paired
 from modescope.neighbours import Features, as_points
 
 Score = TypeVar("Score")
@@ -28,7 +28,8 @@ def per_class(
     Recall and coverage are over the class's real samples, precision and density over the samples generated for it,
     each against all samples of the other side. A score without samples is missing (nan), not 0.
     """
-    _check_labels(members, real_labels, fake_labels)
+    check_labels(real_labels, len(members.real_radii), "real_labels")
+    check_labels(fake_labels, len(members.fake_radii), "fake_labels")
     classes = np.union1d(real_labels, fake_labels)
     on_real = pd.DataFrame({"recall": members.recalled, "coverage": members.covered}).astype(float)
     on_fake = pd.DataFrame({"precision": members.precise, "density": members.real_balls / members.k}).astype(float)
@@ -43,15 +44,6 @@ def per_class(
             "coverage": on_real["coverage"].groupby(real_labels).mean().reindex(classes).to_numpy(),
         }
     )
-
-
-def _check_labels(
-    members: Memberships, real_labels: Shaped[np.ndarray, " N"], fake_labels: Shaped[np.ndarray, " M"]
-) -> None:
-    pairs = (("real_labels", real_labels, members.real_radii), ("fake_labels", fake_labels, members.fake_radii))
-    for name, labels, samples in pairs:
-        if labels.shape != samples.shape:
-            raise ValueError(f"{name} has shape {labels.shape} for {len(samples)} samples; pass one label per sample")
 
 
 def _count(labels: Shaped[np.ndarray, " N"], classes: Shaped[np.ndarray, " K"]) -> Int64[np.ndarray, " K"]:
@@ -140,9 +132,8 @@ def per_class_spread(
     Missing (nan) below 2 samples on either side, or where the real spread is 0.
     """
     x, y = paired(real, fake)
-    for name, labels, points in (("real_labels", real_labels, x), ("fake_labels", fake_labels, y)):
-        if labels.shape != (len(points),):
-            raise ValueError(f"{name} has shape {labels.shape} for {len(points)} samples; pass one label per sample")
+    check_labels(real_labels, len(x), "real_labels")
+    check_labels(fake_labels, len(y), "fake_labels")
     rows = [
         _class_spread(label, x[_rows(real_labels, label, x)], y[_rows(fake_labels, label, y)])
         for label in np.union1d(real_labels, fake_labels).tolist()

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
-from scipy.special import betaln, gammaln
 from torch import Tensor
 
-from modescope.neighbours import Balls, Features, Nearest, as_points, count_balls, nearest
+from modescope.metrics.expectations import good_share
+from modescope.neighbours import Balls, Cloud, Features, Nearest, as_points, clouds, count_balls, nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class Memberships:
         reached = float(np.minimum(self.fakes_in_reach / self.k, 1).mean())
         return Clipped(
             density=float(min(density / ideal, 1.0)) if ideal else float("nan"),
-            coverage=_good_share(reached, len(self.real_radii), len(self.fake_radii), self.k),
+            coverage=good_share(reached, len(self.real_radii), len(self.fake_radii), self.k),
         )
 
 
@@ -137,25 +137,94 @@ def sweep(
     `real_nearest` is `neighbours.nearest` of the real samples with at least max(ks) neighbours: it depends on them
     alone and can be kept. `chunk` bounds the memory (see `neighbours.nearest`) and changes no result.
     """
-    x, y = paired(real, fake)
-    deepest = max(ks, default=0)
-    for name, points in (("real", x), ("fake", y)):
-        if not 1 <= min(ks, default=0) <= deepest < len(points):
-            raise ValueError(
-                f"k = {list(ks)} with {len(points)} {name} samples: every k must be at least 1 and smaller than the "
-                f"number of samples; use a k up to {len(points) - 1} or more {name} samples"
-            )
-    near_x = nearest(x, deepest, chunk=chunk) if real_nearest is None else _checked(real_nearest, len(x), deepest)
-    near_y = nearest(y, deepest, chunk=chunk)
-    last = torch.tensor([k - 1 for k in ks])
-    radii_x, radii_y = near_x.squared[:, last].T, near_y.squared[:, last].T
-    clipped = torch.minimum(radii_x, _median(radii_x))
-    reach = [_wider(radii) if closed else radii for radii in (radii_x, radii_y)]
-    around_x, around_y = count_balls(x, y, torch.cat([reach[0], _wider(clipped)]), reach[1], chunk=chunk)
-    return {
-        k: _memberships(k, row, len(ks), near_x, radii_x, radii_y, clipped, around_x, around_y)
-        for row, k in enumerate(ks)
-    }
+    return sweep_points(*paired(real, fake), ks, closed=closed, real_nearest=real_nearest, chunk=chunk)
+
+
+def sweep_points(
+    x: Tensor,
+    y: Tensor,
+    ks: Sequence[int],
+    *,
+    closed: bool = False,
+    real_nearest: Nearest | None = None,
+    chunk: int | None = None,
+) -> dict[int, Memberships]:
+    """`sweep` of what `paired` has checked."""
+    both = Manifolds.of(x, y, ks, closed=closed, real_nearest=real_nearest, chunk=chunk)
+    around_x, around_y = both.reach()
+    return both.memberships(*count_balls(x, y, around_x, around_y, chunk=chunk, ready=both.ready))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifolds:
+    """Both sets with their radii at S values of k: what can be said before the sets are held against each other."""
+
+    ks: tuple[int, ...]
+    closed: bool
+    ready: tuple[Cloud, Cloud]
+    near_x: Nearest
+    radii_x: Float64[Tensor, "S N"]  # squared, as all below
+    radii_y: Float64[Tensor, "S M"]
+    clipped: Float64[Tensor, "S N"]
+
+    @classmethod
+    def of(
+        cls,
+        x: Tensor,
+        y: Tensor,
+        ks: Sequence[int],
+        *,
+        depth: int = 0,
+        closed: bool = False,
+        real_nearest: Nearest | None = None,
+        chunk: int | None = None,
+    ) -> Manifolds:
+        """`depth` neighbours of the real samples are found at least."""
+        check_ks(ks, x, y)
+        deepest = max(ks)
+        near_y = nearest(y, deepest, chunk=chunk)  # about its own centre: fake samples may lie far from the real ones
+        one, two = clouds(x, y)
+        if real_nearest is None:
+            near_x = nearest(x, max(depth, deepest), chunk=chunk, cloud=one)
+        else:
+            near_x = _checked(real_nearest, x, max(depth, deepest))
+        last = torch.tensor([k - 1 for k in ks])
+        radii_x, radii_y = near_x.squared[:, last].T, near_y.squared[:, last].T
+        return cls(
+            ks=tuple(ks),
+            closed=closed,
+            ready=(one, two),
+            near_x=near_x,
+            radii_x=radii_x,
+            radii_y=radii_y,
+            clipped=torch.minimum(radii_x, _median(radii_x)),
+        )
+
+    def reach(self) -> tuple[Float64[Tensor, "T N"], Float64[Tensor, "S M"]]:
+        """Squared radii of open balls: around the real samples those of every k, then the clipped ones."""
+        radii = [wider(r) if self.closed else r for r in (self.radii_x, self.radii_y)]
+        return torch.cat([radii[0], wider(self.clipped)]), radii[1]
+
+    def memberships(self, around_x: Balls, around_y: Balls) -> dict[int, Memberships]:
+        return {k: self._memberships(k, row, around_x, around_y) for row, k in enumerate(self.ks)}
+
+    def _memberships(self, k: int, row: int, around_x: Balls, around_y: Balls) -> Memberships:
+        near, total = self.near_x, len(self.ks)
+        within = near.squared[:, :k] <= self.clipped[row][:, None]
+        real_clipped = torch.bincount(near.indices[:, :k][within], minlength=len(near.indices))
+        return Memberships(
+            k=k,
+            real_radii=_numpy(self.radii_x[row].sqrt()),
+            fake_radii=_numpy(self.radii_y[row].sqrt()),
+            fakes_in_reach=_numpy(around_x.inside[row]),
+            recalling_balls=_numpy(around_y.holding[row]),
+            real_balls=_numpy(around_x.holding[row]),
+            clipped_balls=_numpy(around_x.holding[total + row]),
+            real_clipped_balls=_numpy(real_clipped),
+            only_fake_in_reach=_only(around_x.inside[row], around_x.inside_sum[row]),
+            only_recalling=_only(around_y.holding[row], around_y.holding_sum[row]),
+            only_real_ball=_only(around_x.holding[row], around_x.holding_sum[row]),
+        )
 
 
 def paired(real: Features, fake: Features) -> tuple[Tensor, Tensor]:
@@ -171,17 +240,31 @@ def paired(real: Features, fake: Features) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _checked(near: Nearest, n: int, k: int) -> Nearest:
+def check_labels(labels: np.ndarray, count: int, name: str) -> None:
+    if labels.shape != (count,):
+        raise ValueError(f"{name} has shape {labels.shape} for {count} samples; pass one label per sample")
+
+
+def check_ks(ks: Sequence[int], x: Tensor, y: Tensor) -> None:
+    for name, points in (("real", x), ("fake", y)):
+        if not 1 <= min(ks, default=0) <= max(ks, default=0) < len(points):
+            raise ValueError(
+                f"k = {list(ks)} with {len(points)} {name} samples: every k must be at least 1 and smaller than the "
+                f"number of samples; use a k up to {len(points) - 1} or more {name} samples"
+            )
+
+
+def _checked(near: Nearest, x: Tensor, k: int) -> Nearest:
     rows, depth = near.squared.shape
-    if rows != n or depth < k:
+    if rows != len(x) or depth < k:
         raise ValueError(
-            f"real_nearest holds {depth} neighbours of {rows} samples; here {k} neighbours of {n} samples are needed: "
-            "compute it from these real samples with neighbours.nearest(real, max(ks))"
+            f"real_nearest holds {depth} neighbours of {rows} samples; here {k} neighbours of {len(x)} samples are "
+            "needed: compute it from these real samples with neighbours.nearest(real, max(ks))"
         )
-    return near
+    return Nearest(squared=near.squared.to(x.device), indices=near.indices.to(x.device))
 
 
-def _wider(squared: Tensor) -> Tensor:
+def wider(squared: Tensor) -> Tensor:
     return torch.nextafter(squared, torch.full_like(squared, torch.inf))  # d <= r is d < the float64 after r
 
 
@@ -192,78 +275,9 @@ def _median(squared: Float64[Tensor, "S N"]) -> Float64[Tensor, "S 1"]:
     return ordered[:, [(n - 1) // 2, n // 2]].mean(dim=1, keepdim=True).square()
 
 
-def _memberships(
-    k: int,
-    row: int,
-    total: int,
-    near: Nearest,
-    radii_x: Tensor,
-    radii_y: Tensor,
-    clipped: Tensor,
-    around_x: Balls,
-    around_y: Balls,
-) -> Memberships:
-    within = near.squared[:, :k] <= clipped[row][:, None]
-    real_clipped = torch.bincount(near.indices[:, :k][within], minlength=len(near.indices))
-    return Memberships(
-        k=k,
-        real_radii=_numpy(radii_x[row].sqrt()),
-        fake_radii=_numpy(radii_y[row].sqrt()),
-        fakes_in_reach=_numpy(around_x.inside[row]),
-        recalling_balls=_numpy(around_y.holding[row]),
-        real_balls=_numpy(around_x.holding[row]),
-        clipped_balls=_numpy(around_x.holding[total + row]),
-        real_clipped_balls=_numpy(real_clipped),
-        only_fake_in_reach=_only(around_x.inside[row], around_x.inside_sum[row]),
-        only_recalling=_only(around_y.holding[row], around_y.holding_sum[row]),
-        only_real_ball=_only(around_x.holding[row], around_x.holding_sum[row]),
-    )
-
-
 def _only(count: Tensor, index_sum: Tensor) -> np.ndarray:
     return _numpy(torch.where(count == 1, index_sum, -1))
 
 
 def _numpy(values: Tensor) -> np.ndarray:
     return values.cpu().numpy()
-
-
-def expected_coverage(n: int, m: int, k: int) -> float:
-    """Coverage that m samples of the real law itself score on average against n real ones: 1 - prod (n-i)/(m+n-i).
-
-    The product runs over i = 1..k. It holds for every continuous law in any dimension (Naeem et al. 2020, appendix):
-    the coverage of a perfect generator, and the mark to compare with.
-    """
-    _check_counts(n, m, k)
-    i = np.arange(1, k + 1)
-    return float(1 - np.prod((n - i) / (m + n - i)))
-
-
-def _check_counts(n: int, m: int, k: int) -> None:
-    if not 1 <= k < n or m < 0:
-        raise ValueError(f"n = {n}, m = {m}, k = {k}: need 1 <= k < n and m >= 0; lower k or add samples")
-
-
-def expected_clipped_coverage(n: int, m: int, k: int) -> float:
-    """The mean of min(fakes in reach, k) / k under equal laws, for m fake samples.
-
-    The number of fakes in a real ball is beta-binomial (m, k, n - k), so
-    1 - (1/k) sum_{j<k} (k - j) C(m, j) B(k + j, n - k + m - j) / B(k, n - k)   (Salvy et al. 2026).
-    """
-    _check_counts(n, m, k)
-    j = np.arange(min(k, m + 1))
-    choose = gammaln(m + 1) - gammaln(j + 1) - gammaln(m - j + 1)
-    share = np.exp(choose + betaln(k + j, n - k + m - j) - betaln(k, n - k))
-    return float(1 - np.sum((k - j) * share) / k)
-
-
-def _good_share(reached: float, n: int, m: int, k: int) -> float:
-    """The share of m samples that, drawn from the real law, would score `reached`: the inverse of the expectation."""
-    low, high = 0, m
-    if reached >= expected_clipped_coverage(n, m, k):
-        return 1.0
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if expected_clipped_coverage(n, middle, k) <= reached else (low, middle)
-    below, above = (expected_clipped_coverage(n, count, k) for count in (low, high))
-    return (low + (reached - below) / (above - below)) / m

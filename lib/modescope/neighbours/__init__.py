@@ -1,7 +1,24 @@
-"""Exact Euclidean neighbours: the k nearest within a set, and balls around one set counted against another."""
+"""Exact Euclidean neighbours: the k nearest within or between sets, balls around one set counted against another."""
 
 from modescope.neighbours.balls import Balls, count_balls
+from modescope.neighbours.both import Both, visit_both
+from modescope.neighbours.bounds import Cloud, chunk_within, clouds
 from modescope.neighbours.points import Features, as_points
-from modescope.neighbours.search import Nearest, nearest
+from modescope.neighbours.ratios import depths
+from modescope.neighbours.search import Nearest, nearest, nearest_between
 
-__all__ = ["Balls", "Features", "Nearest", "as_points", "count_balls", "nearest"]
+__all__ = [
+    "Balls",
+    "Both",
+    "Cloud",
+    "Features",
+    "Nearest",
+    "as_points",
+    "chunk_within",
+    "clouds",
+    "count_balls",
+    "depths",
+    "nearest",
+    "nearest_between",
+    "visit_both",
+]

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from modescope.neighbours.bounds import (
-    CROWDED,
-    Block,
-    Cloud,
-    Side,
-    clouds,
-    default_chunk,
-    exact,
-    full_precision,
-    measure,
-    split,
-)
-from modescope.neighbours.points import blocks
+from modescope.neighbours.bounds import Block, Cloud, Side, clouds, exact, split
+from modescope.neighbours.passes import crowded, visit_pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,31 +34,18 @@ def count_balls(
     b_squared: Float64[Tensor, "T M"],
     *,
     chunk: int | None = None,
+    ready: Sequence[Cloud] | None = None,
 ) -> tuple[Balls, Balls]:
     """Balls around the samples of `a` counted against `b`, and balls around `b` counted against `a`, in one pass.
 
     The radii are squared distances, S choices for each sample of `a` and T for each of `b`; a sample lies in a ball
     when its distance is strictly smaller. A closed ball is the open one of the next larger float64.
-    `chunk` as in `nearest`.
+    `chunk` as in `nearest`; `ready` is `clouds(a, b)` where the caller has that.
     """
-    chunk = chunk or default_chunk(a)
-    one, two = clouds(a, b)
-    families = _Family(one, two, a_squared, False), _Family(one, two, b_squared, True)
-    with full_precision(a.device):
-        for rows in blocks(len(a), chunk):
-            for columns in blocks(len(b), 2 * chunk):
-                _count_block(families, one, two, rows, columns)
+    one, two = clouds(a, b) if ready is None else ready
+    families = Family(one, two, a_squared, False), Family(one, two, b_squared, True)
+    visit_pairs(families, one, two, chunk=chunk)
     return families[0].balls, families[1].balls
-
-
-def _count_block(families: tuple[_Family, _Family], a: Cloud, b: Cloud, rows: slice, columns: slice) -> None:
-    for dtype in (torch.float32, torch.float64):
-        block = measure(a, b, rows, columns, dtype)
-        found = [family.decide(block, rows, columns) for family in families]
-        if sum(int(pairs.undecided.sum()) for pairs in found) <= block.closeness.numel() // CROWDED:
-            break
-    for family, pairs in zip(families, found, strict=True):
-        family.count(pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +58,7 @@ class _Pairs:
     undecided: Bool[Tensor, " P"]
 
 
-class _Family:
+class Family:
     """The balls around one of two sets, and their running counts."""
 
     def __init__(self, a: Cloud, b: Cloud, squared: Float64[Tensor, "S C"], around_b: bool) -> None:
@@ -99,7 +76,7 @@ class _Family:
             inside=zeros(centres), inside_sum=zeros(centres), holding=zeros(points), holding_sum=zeros(points)
         )
 
-    def decide(self, block: Block, rows: slice, columns: slice) -> _Pairs:
+    def look(self, block: Block, rows: slice, columns: slice) -> tuple[_Pairs, bool]:
         mine, theirs = (columns, rows) if self.around_b else (rows, columns)
         flat = Side(block, mine, theirs, self.around_b).above(self.reach[mine])
         row, column = split(flat, block.closeness.shape[1])
@@ -107,9 +84,10 @@ class _Family:
         high = low + 2 * (block.row_slack[row] + block.column_slack[column]) / self.unit
         i, j = row + rows.start, column + columns.start
         squared = self.squared[:, j if self.around_b else i]
-        return _Pairs(i, j, high, ((low < squared) & (high >= squared)).any(dim=0))
+        undecided = ((low < squared) & (high >= squared)).any(dim=0)
+        return _Pairs(i, j, high, undecided), crowded(int(undecided.sum()), block)
 
-    def count(self, pairs: _Pairs) -> None:
+    def take(self, pairs: _Pairs) -> None:
         high, open_ = pairs.high, pairs.undecided
         high[open_] = exact(self.a, self.b, pairs.i[open_], pairs.j[open_])
         centre, point = (pairs.j, pairs.i) if self.around_b else (pairs.i, pairs.j)

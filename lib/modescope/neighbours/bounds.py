@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from modescope.neighbours.points import blocks, rows_within
 
 _DEPTH = 2048  # columns per matrix product: bounds the length of a float32 sum, and with it the rounding error
 _SPARE = 64  # roundings beyond those of the products: norms, centring, thresholds, and the float64 sum itself
+_BYTES = 40  # of a block of chunk x 2 chunk distances and its temporaries, float64 included, over chunk^2
 CROWDED = 20  # a block with more than 1 in 20 pairs undecided is cheaper in float64
 
 
@@ -78,14 +80,37 @@ def _small(points: Tensor) -> Iterator[slice]:
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """The error bound holds for true float32 products: no TF32, no bfloat16, no autocast."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    """The error bound holds for true float32 products: no TF32, no bfloat16, no autocast.
+
+    The setting is the process's: the first thread inside saves it, the last one outside puts it back.
+    """
+    _FULL.enter()
     try:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        _FULL.leave()
+
+
+class _FullPrecision:
+    def __init__(self) -> None:
+        self.lock, self.users, self.before = threading.Lock(), 0, ""
+
+    def enter(self) -> None:
+        with self.lock:
+            if not self.users:
+                self.before = torch.get_float32_matmul_precision()
+                torch.set_float32_matmul_precision("highest")
+            self.users += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.users -= 1
+            if not self.users:
+                torch.set_float32_matmul_precision(self.before)
+
+
+_FULL = _FullPrecision()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +184,14 @@ def _row_sums(terms: Float64[Tensor, "P D"]) -> Float64[Tensor, " P"]:
 
 def default_chunk(points: Tensor) -> int:
     return 1024 if points.device.type == "cpu" else 4096
+
+
+def chunk_within(megabytes: float) -> int:
+    """The largest `chunk` whose blocks of distances, with all that is derived from them, stay within this memory."""
+    chunk = math.isqrt(int(max(megabytes, 0) * 2**20 / _BYTES))
+    if chunk < 16:
+        raise ValueError(f"megabytes = {megabytes}: blocks of distances need at least 0.01; the default takes about 40")
+    return chunk
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Model:
 
     kind: str
     path: Path
-    config: Mapping[str, str | int] = field(default_factory=dict)
+    config: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

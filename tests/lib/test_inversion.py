@@ -1,0 +1,309 @@
+"""Inversion against closed forms: what a generator can make comes back, what it cannot keeps its distance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from torch import nn
+
+from modescope import inversion, masking, sampling
+from modescope.edm import EDMPrecond
+from modescope.generators import Generator, edm_layers, load_generator
+from modescope.inversion import Descent, Inversions
+
+SPREAD = 0.5
+FINE = Descent(steps=200, lr=0.1, prior=0.0, enough=1e-4)
+
+
+class Linear(nn.Module):
+    """A one-step generator with a closed form: x0 = basis @ z + what the class adds."""
+
+    def __init__(self, basis, offsets):
+        super().__init__()
+        self.basis, self.offsets = nn.Parameter(basis, requires_grad=False), offsets
+
+    def forward(self, x, sigma, rows):
+        z = (x / sigma[:, None, None, None]).flatten(1)
+        return (z @ self.basis.T + rows @ self.offsets).view_as(x)
+
+
+class Flat(nn.Module):
+    """x0 = max(z, -0.1): no slope where z is below."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    def forward(self, x, sigma, rows):
+        return (x / sigma[:, None, None, None]).clamp(min=-0.1)
+
+
+def generator_of(network, classes=3):
+    return Generator(
+        family="edm",
+        network=network,
+        config={},
+        layers={},
+        checkpoint_hash="0",
+        latent_shape=(1, 2, 3),
+        num_classes=classes,
+    )
+
+
+@pytest.fixture
+def generator():
+    """Makes two of six directions, around a place of its own for each class."""
+    rng = torch.Generator().manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(6, 6, generator=rng))[0]
+    basis = 0.3 * directions[:, :2] @ torch.eye(2, 6)
+    return generator_of(Linear(basis, 0.4 * torch.randn(3, 6, generator=rng)))
+
+
+def images(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 1, 2, 3), dtype=np.uint8)
+
+
+def ids(count):
+    return [f"real/{i}" for i in range(count)]
+
+
+def inverted(generator, pixels, asked, **how):
+    how = {"how": FINE, "root": 0, **how}
+    return inversion.joined(
+        list(Inversions(generator=generator, pixels=pixels, ids=ids(len(pixels)), asked=asked, **how))
+    )
+
+
+def test_the_error_left_is_the_distance_to_what_the_generator_can_make(generator):
+    """Least squares: the part of the image outside the two directions."""
+    pixels, labels = images(8), np.arange(8) % 3
+    found = inverted(generator, pixels, labels)
+    apart = generator.encode(pixels).flatten(1) - generator.network.offsets[labels]
+    directions = torch.linalg.qr(generator.network.basis[:, :2])[0]
+    expected = (apart - apart @ directions @ directions.T).square().mean(1)
+    np.testing.assert_allclose(found.error, expected.numpy(), rtol=2e-3, atol=1e-5)
+    assert found.error.max() > 0.05
+
+
+def test_the_generators_own_images_come_back(generator):
+    noise, labels = sampling.latents(3, np.arange(6), (1, 2, 3)), np.arange(6) % 3
+    own = generator.decode(generator.denoise(noise * 80, torch.full((6,), 80.0), generator.rows(labels)))
+    inside = (own > 0).all((1, 2, 3)) & (own < 255).all((1, 2, 3))  # clipped ones are none of its own
+    found = inverted(generator, own, labels)
+    assert inside.sum() >= 3
+    assert found.error[inside].max() < 1e-4
+    assert np.abs(found.made[inside].astype(int) - own[inside]).max() <= 2
+    again = generator.denoise(torch.from_numpy(found.noise) * 80, torch.full((6,), 80.0), generator.rows(labels))
+    np.testing.assert_array_equal(generator.decode(again), found.made)
+
+
+def test_a_result_depends_on_neither_batches_nor_company(generator):
+    pixels, labels = images(5), np.arange(5) % 3
+    together = inverted(generator, pixels, labels)
+    assert len(Inversions(generator=generator, pixels=pixels, ids=ids(5), asked=labels, root=0, batch_size=2)) == 3
+    apart = inverted(generator, pixels, labels, batch_size=2)
+    np.testing.assert_allclose(apart.noise, together.noise, atol=1e-4)
+    rows = inverted(generator, pixels, generator.rows(labels))
+    np.testing.assert_array_equal(rows.noise, together.noise)
+    other = inverted(generator, pixels, labels, root=1)
+    assert not np.allclose(other.noise, together.noise)
+
+
+def test_poor_images_get_another_start_and_keep_the_better_one():
+    """Sample 0 of root 0 is below the bend in some pixels: no slope leads out. A start above it gets there."""
+    generator = generator_of(Flat(), classes=0)
+    noise = sampling.latents(0, np.arange(400), (1, 2, 3)).flatten(1)
+    below, above = int((noise < -0.1).all(1).nonzero()[0]), int((noise > 0).all(1).nonzero()[0])
+    pixels = np.full((2, 1, 2, 3), 200, np.uint8)
+    found = inverted(generator, pixels, None, starts=np.array([[below, above], [above, below]]))
+    assert found.starts.tolist() == [1, 0]
+    assert found.error.max() < 1e-4
+    alone = inverted(generator, pixels, None, starts=np.array([[below], [above]]))
+    assert alone.error[0] > 0.1
+    assert alone.error[1] < 1e-4
+    own = inverted(generator, pixels, None, restarts=6)
+    assert own.error.max() <= inverted(generator, pixels, None, restarts=0).error.max()
+
+
+def test_the_prior_keeps_noise_typical(generator):
+    far = np.zeros((4, 1, 2, 3), np.uint8)
+    labels = np.zeros(4, np.int64)
+    free, held = (inverted(generator, far, labels, how=replace(FINE, prior=prior)) for prior in (0.0, 30.0))
+    sizes = [inversion.atypical(torch.from_numpy(found.noise)).mean().item() for found in (free, held)]
+    assert sizes[1] < 0.01 < sizes[0]
+
+
+def test_the_class_is_found_when_it_is_asked_for(generator):
+    offsets = generator.network.offsets
+    pixels = generator.decode(offsets.view(3, 1, 2, 3))
+    found = inverted(generator, pixels, None, find_weights=True)
+    assert found.weights.argmax(1).tolist() == [0, 1, 2]
+    np.testing.assert_allclose(found.weights.sum(1), 1, rtol=1e-5)
+    assert found.error.max() < 1e-3
+    given = inverted(generator, pixels, np.array([1, 1, 1]), how=replace(FINE, steps=1, lr=1e-6), find_weights=True)
+    np.testing.assert_allclose(given.weights, [[1 / 30, 0.9 + 1 / 30, 1 / 30]] * 3, rtol=1e-4)
+    with pytest.raises(ValueError, match="find_weights asks for class weights, and this network has no classes"):
+        inverted(generator_of(Flat(), classes=0), pixels, None, find_weights=True)
+
+
+def test_settings_that_do_not_fit_are_errors(generator):
+    for wrong in ({"steps": 0}, {"lr": 0.0}, {"prior": -1.0}):
+        with pytest.raises(ValueError, match="are no descent; give steps >= 1, lr > 0, prior >= 0"):
+            Descent(**wrong)
+    with pytest.raises(ValueError, match="there are 2 images and 3 ids"):
+        Inversions(generator=generator, pixels=images(2), ids=ids(3), asked=None, root=0)
+    with pytest.raises(ValueError, match=r"starts have shape \(3,\); give \(2, S\) indices"):
+        Inversions(generator=generator, pixels=images(2), ids=ids(2), asked=None, root=0, starts=np.arange(3))
+    with pytest.raises(ValueError, match="parts is empty"):
+        inversion.joined([])
+
+
+def test_the_committed_generator_makes_digits_and_nothing_else():
+    generator = load_generator("data/checkpoints/dmd2.safetensors", device="cpu")
+    digits = load_digits()
+    real = np.floor(digits.images[:6] * 255 / 16).astype(np.uint8)[:, None]
+    labels = digits.target[:6].astype(np.int64)
+    own = masking.generate(generator, sampling.latents(9, np.arange(6), (1, 8, 8)), labels, None).pixels
+    sets = {"real": real, "own": own, **inversion.other_images(real, 0)}
+    found = inverted(
+        generator,
+        np.concatenate(list(sets.values())),
+        np.tile(labels, len(sets)),
+        how=Descent(steps=40),
+        restarts=0,
+    )
+    errors = dict(zip(sets, found.error.reshape(len(sets), -1), strict=True))
+    for made in ("own", "real"):
+        for other in ("shuffled", "negative", "noise"):
+            assert errors[made].max() < 0.15 < 0.3 < errors[other].min()
+    sizes = (found.noise.reshape(len(sets), -1) ** 2).reshape(len(sets), 6, -1).mean(2)
+    assert np.abs(sizes[:2] - 1).max() < 0.2
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 999))
+def test_nearest_samples_equal_brute_force(n, m, seed):
+    rng = np.random.default_rng(seed)
+    pixels, made = images(n, seed), images(m, seed + 1)
+    k, labels, made_labels = 1 + seed % m, rng.integers(0, 2, n), rng.integers(0, 2, m)
+    apart = np.linalg.norm(pixels.reshape(n, 1, -1).astype(float) - made.reshape(1, m, -1), axis=2)
+    found = inversion.nearest_samples(pixels, made, k, block=2)
+    np.testing.assert_allclose(np.take_along_axis(apart, found, 1), np.sort(apart, 1)[:, :k], rtol=1e-5)
+    within = apart + 1e6 * (labels[:, None] != made_labels)
+    found = inversion.nearest_samples(pixels, made, k, labels=labels, made_labels=made_labels, block=2)
+    np.testing.assert_allclose(np.take_along_axis(within, found, 1), np.sort(within, 1)[:, :k], rtol=1e-5)
+
+
+def test_more_starts_than_samples_are_refused():
+    with pytest.raises(ValueError, match="k is 3, there are 2 generated images to start from"):
+        inversion.nearest_samples(images(1), images(2), 3)
+
+
+def test_images_of_another_kind_keep_what_their_name_says():
+    pixels = images(5)
+    other = inversion.other_images(pixels, 0)
+    assert set(other) == {"shuffled", "negative", "noise"}
+    np.testing.assert_array_equal(np.sort(other["shuffled"].reshape(5, -1)), np.sort(pixels.reshape(5, -1)))
+    assert (other["shuffled"] != pixels).any()
+    np.testing.assert_array_equal(other["negative"].astype(int) + pixels, 255)
+    np.testing.assert_array_equal(inversion.other_images(pixels, 0)["noise"], other["noise"])
+
+
+def test_separation_is_the_share_of_pairs_in_the_right_order():
+    own, other = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0])
+    pairs = [(a < b) + 0.5 * (a == b) for a in own for b in other]
+    assert inversion.separation(own, other) == pytest.approx(np.mean(pairs))
+    assert inversion.separation(own, own + 10) == 1.0
+    assert inversion.separation(own + 10, own) == 0.0
+
+
+def test_descent_goes_to_the_minimum_of_each_row_and_keeps_the_best_met():
+    aims = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
+
+    def objective(x):
+        return (x - aims).square().sum(1), 2 * x
+
+    best, value, product = inversion.descend(objective, torch.zeros(2, 2), Descent(steps=300, lr=0.2))
+    torch.testing.assert_close(best, aims, atol=1e-3, rtol=0)
+    torch.testing.assert_close(product, 2 * best)
+    torch.testing.assert_close(value, (best - aims).square().sum(1))
+    wild, value, _ = inversion.descend(objective, aims.clone(), Descent(steps=5, lr=10.0))
+    assert torch.equal(wild, aims)
+    assert value.max() == 0
+
+
+def test_guiding_reaches_features_that_the_generator_can_have(generator):
+    projection = torch.randn(6, 2, generator=torch.Generator().manual_seed(2))
+    rows = generator.rows(np.array([0, 1, 2]))
+    wanted = 0.5 * sampling.latents(5, np.arange(3), (1, 2, 3))
+    image = generator.denoise(wanted * 80, torch.full((3,), 80.0), rows).clamp(-1, 1)
+    aims = image.flatten(1) @ projection
+    noise = sampling.latents(6, np.arange(3), (1, 2, 3))
+    found = inversion.guide(generator, lambda x: x.flatten(1) @ projection, aims, noise, rows, FINE)
+    assert found.distance.max() < 0.02
+    unguided = inversion.guide(
+        generator, lambda x: x.flatten(1) @ projection, aims, noise, rows, Descent(steps=1, lr=1e-9)
+    )
+    assert unguided.distance.max() > 0.1
+
+
+def test_features_to_guide_by_are_the_standardised_activations():
+    torch.manual_seed(0)
+    network = EDMPrecond(
+        img_resolution=8, img_channels=1, label_dim=3, model_channels=32, channel_mult=[1, 2], num_blocks=1
+    )
+    network.eval().requires_grad_(False)
+    view = replace(generator_of(network), layers=edm_layers(network), latent_shape=(1, 8, 8))
+    noise, rows = sampling.latents(0, np.arange(2), (1, 8, 8)), view.rows(np.array([0, 2]))
+    x0 = sampling.latents(1, np.arange(2), (1, 8, 8)).requires_grad_(True)
+    path = "model.enc.8x8_conv"
+    mean, scale = np.full(32 * 64, 0.25), np.full(32 * 64, 2.0)
+    features = inversion.features_of(view, [path], sigma=0.4, noise=noise, rows=rows, mean=mean, inverse_scale=scale)(
+        x0
+    )
+    c_in = 1 / (0.5**2 + 0.4**2) ** 0.5
+    expected = network.get_submodule(path)(c_in * (x0 + 0.4 * noise)).flatten(1)
+    torch.testing.assert_close(features, 2 * (expected - 0.25))
+    assert torch.autograd.grad(features.sum(), x0)[0].abs().max() > 0
+
+
+def gaussian(x, sigma, rows):
+    s = sigma[:, None, None, None].double()
+    return (x * SPREAD**2 / (SPREAD**2 + s**2)).to(x)
+
+
+@pytest.mark.parametrize("sampler", ["heun", "euler"])
+def test_a_sampler_run_backwards_finds_the_noise_it_began_with(sampler):
+    noise = torch.randn(4, 1, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    forwards = sampling.sampler(sampler, steps=12)
+    image = sampling.last(forwards(gaussian, noise, None))
+    found = inversion.reverse(gaussian, image, None, sampler=sampler, steps=12, tolerance=1e-12, iterations=200)
+    torch.testing.assert_close(found.noise, noise, atol=1e-6, rtol=1e-6)
+    assert found.gap.max() <= 1e-12
+    assert found.error.max() < 1e-16
+
+
+def test_backwards_noise_nears_the_closed_form_as_steps_grow():
+    image = torch.full((1, 1, 2, 3), 0.3, dtype=torch.float64)
+    exact = image * np.sqrt(SPREAD**2 + 80.0**2) / (80.0 * SPREAD)
+    off = [
+        (inversion.reverse(gaussian, image, None, steps=steps, sigma_min=1e-4).noise - exact).abs().max().item()
+        for steps in (40, 80)
+    ]
+    assert off[1] < 5e-3
+    assert off[1] < off[0] / 3
+
+
+def test_an_iteration_that_does_not_settle_says_so():
+    image = torch.ones(1, 1, 2, 3)
+    found = inversion.reverse(lambda x, sigma, rows: -20 * x, image, None, steps=3, iterations=3)
+    assert found.gap.max() > 1
+    assert found.error.max() > 1
+    with pytest.raises(ValueError, match="sampler 'few-step' cannot be run backwards; use 'heun' or 'euler'"):
+        inversion.reverse(gaussian, image, None, sampler="few-step")
