@@ -8,13 +8,25 @@ from modescope import figures, files, store
 from modescope.params import Params
 from stages import DATA, METRICS, PLOTS, run
 
-SHOWN = ("precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "frechet", "kernel")
+SHOWN = (
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "clipped_density",
+    "clipped_coverage",
+    "frechet",
+    "kernel",
+    "gaps",
+    "missing_mass",
+    "class_fidelity",
+)
 
 
 def compare(params: Params, view_name: str) -> None:
     params.view(view_name)
     scores = {name: files.read_json(METRICS / view_name / f"{name}.json") for name in params.generators}
-    rows = [{"generator": name, **{n: round(s[n], 4) for n in SHOWN}} for name, s in scores.items()]
+    rows = [{"generator": name, **{n: round(s[n], 4) for n in SHOWN if n in s}} for name, s in scores.items()]
     null = next(iter(scores.values()))["equal_laws"]
     rows.append({"generator": "equal laws", **{n: round(null[n], 4) for n in SHOWN if n in null}})
     files.write_table(METRICS / f"{view_name}.csv", pd.DataFrame(rows))

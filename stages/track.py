@@ -113,7 +113,7 @@ def track(params: Params) -> None:
     if news:
         tracking.track(news, root=root, experiment=params.tracking.experiment)
     for view in params.views:
-        table = files.read_table(METRICS / f"{view}.csv")
+        table = files.read_table(METRICS / f"{view}.csv").astype({"gaps": "Int64"})
         print(f"\nReal against generated, view {view} ({METRICS / view}.csv); {len(news)} new MLflow runs\n")
         print(table.to_string(index=False, na_rep="", float_format="%.4f"))
     print(HINT)

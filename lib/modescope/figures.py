@@ -38,7 +38,8 @@ def map_figure(
         axes.set_title(title, fontsize=11)
         axes.set_aspect("equal", adjustable="box")
         axes.spines[:].set_visible(False)
-    shown = list(zip(class_names, colours, strict=True))[: len(PALETTE)]
+    present = np.unique(np.concatenate([labels for _, labels in fakes.values()]))[: len(PALETTE)]
+    shown = [(class_names[c], colours[c]) for c in present]
     marks = [Line2D([], [], marker="o", linestyle="", color=c, label=name) for name, c in [("real", REAL_GREY), *shown]]
     figure.legend(handles=marks, loc="outside right center", frameon=False, fontsize=9)
     return figure

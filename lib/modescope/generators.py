@@ -283,7 +283,8 @@ def _edm_network(found: checkpoints.Checkpoint, given: Mapping[str, Any]) -> tup
         raise CheckpointError(
             f"config holds {unknown[0]!r}, which EDMPrecond does not take; it takes {', '.join(known)}"
         )
-    if silent := [name for name in checkpoints.SETTINGS if name not in config]:
+    silent = [name for name in checkpoints.SETTINGS if name not in config]
+    if silent and "model_channels" not in found.settings:  # a whole record means the published values by its silence
         log.info("%s does not tell %s (no name or shape does): published values", found.path, ", ".join(silent))
     with torch.device("meta"):
         return EDMPrecond(**config), config

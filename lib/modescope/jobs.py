@@ -53,7 +53,7 @@ class GenerateJob:
         return load_generator(self.checkpoint, self.family, device=self.runtime.device, sigma_max=self.sigma)
 
     def labels(self, indices: np.ndarray) -> np.ndarray:
-        """Class of each sample: that of the real image at its place, or classes in turn."""
+        """Class of each sample: with the histogram of the real images, or classes in turn."""
         if self.labels_of is None:
             return sampling.balanced_labels(indices, self.classes)
         return histogram_labels(store.open_stored_images(self.labels_of).labels, indices)

@@ -156,12 +156,20 @@ def _check_one_cycle(labels: Int64[np.ndarray, " n"], chosen: Int64[np.ndarray, 
 
 
 def histogram_labels(real_labels: Int64[np.ndarray, " N"], indices: Int64[np.ndarray, " M"]) -> Int64[np.ndarray, " M"]:
-    """Labels of generated samples that follow the real selection: sample i has the label of its row i mod N."""
+    """Labels of generated samples that follow the real selection: N samples have its histogram, and so has every N more.
+
+    The real labels are taken in turn, one of each class per cycle, so that fewer samples are as even as can be; sample i
+    has the label at place i mod N of that order, which stays when a balanced selection grows.
+    """
     if not len(real_labels):
         raise ValueError(
             "real_labels is empty: there is no real image to follow; run `prepare` on a source with images"
         )
-    return real_labels[indices % len(real_labels)]
+    by_class = np.argsort(real_labels, kind="stable")
+    _, starts, counts = np.unique(real_labels[by_class], return_index=True, return_counts=True)
+    cycle = np.arange(len(real_labels)) - np.repeat(starts, counts)
+    in_turn = real_labels[by_class][np.lexsort((real_labels[by_class], cycle))]
+    return in_turn[indices % len(real_labels)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

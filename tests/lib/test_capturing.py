@@ -151,6 +151,14 @@ def test_means_are_those_over_space(generator, images):
     assert all(torch.allclose(mean[n], full[n].mean((2, 3), keepdim=True), atol=1e-6) for n in LAYERS)
 
 
+def on(basis, rows):
+    """Scores, and the length of what they leave out, in float64."""
+    standard = (rows.astype(np.float64) - basis.mean) * basis.inverse_scale
+    scores = standard @ basis.axes.T.astype(np.float64)
+    left_out = np.sqrt(np.maximum((standard**2).sum(1) - (scores**2).sum(1), 0))
+    return np.hstack([scores, left_out[:, None]])
+
+
 @pytest.mark.parametrize("sigmas", [(0.4,), (0.4, 2.0)])
 def test_scores_on_a_basis_are_those_of_the_full_rows(generator, images, sigmas):
     look = replace(LOOK, sigmas=sigmas)
@@ -158,9 +166,25 @@ def test_scores_on_a_basis_are_those_of_the_full_rows(generator, images, sigmas)
     basis = components.fit(rows, 5)
     kept = joined(captures(generator, images, replace(look, keep="pca", basis=basis)))
     assert list(kept) == ["pca"]
-    assert kept["pca"].shape == (11, 5, 1, 1)
-    expected = basis.project(rows)
+    assert kept["pca"].shape == (11, 6, 1, 1)
+    assert np.allclose(on(basis, rows)[:, :-1], basis.project(rows), atol=1e-4)
+    expected = on(basis, rows)
     assert np.abs(flatten(kept) - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_what_lies_outside_the_basis_shows_and_distances_are_never_overstated(generator, images):
+    """A basis sees only what the rows that it was fitted on span; noise images lie far outside, and stay far."""
+    _, ids, labels = images
+    noise = np.random.default_rng(1).integers(0, 256, images[0].shape, np.uint8)
+    pixels = (120 + noise[::-1] // 32).astype(np.uint8)  # nearly plain grey
+    basis = components.fit(flatten(capture_batch(generator, pixels, ids, labels, replace(LOOK, sigmas=(0.01,)))), 4)
+    look = replace(LOOK, sigmas=(0.01,), keep="pca", basis=basis)
+    inside, outside = (flatten(capture_batch(generator, p, ids, labels, look)) for p in (pixels, noise))
+    assert outside[:, -1].min() > inside[:, -1].max()
+    full = flatten(capture_batch(generator, noise, ids, labels, look.full()))
+    standard = (full - basis.mean) * basis.inverse_scale
+    true, kept = (np.linalg.norm(values[:1] - values[1:], axis=1) for values in (standard, outside))
+    assert (kept <= true * (1 + 1e-4)).all()
 
 
 def test_means_far_from_zero_do_not_cancel_in_scores(generator, images):
@@ -168,7 +192,7 @@ def test_means_far_from_zero_do_not_cancel_in_scores(generator, images):
     basis = components.fit(rows, 3)
     far = replace_mean(basis, basis.mean + 300)
     kept = joined(captures(generator, images, replace(LOOK, keep="pca", basis=far)))
-    expected = far.project(rows)
+    expected = on(far, rows)
     assert np.abs(flatten(kept) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
@@ -347,7 +371,7 @@ def test_sampling_in_one_step_records_its_only_pass_in_every_kept_form(generator
     assert all(torch.equal(full[name][4:6], part[name]) for name in [*LAYERS, "x0"])
     basis = components.fit(flatten(full), 3)
     kept = joined(replace(batches, look=replace(look, keep="pca", basis=basis)))
-    assert np.allclose(flatten(kept), basis.project(flatten(full)), atol=1e-3)
+    assert np.allclose(flatten(kept), on(basis, flatten(full)), atol=1e-3)
     rounded = joined(replace(batches, look=replace(look, keep="mean", precision="bfloat16")))
     assert torch.allclose(rounded["midblock"], full["midblock"].mean((2, 3), keepdim=True), atol=0.3)
 

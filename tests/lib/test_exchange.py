@@ -130,7 +130,8 @@ def test_images_that_lie_in_their_source_are_exported_with_their_pixels(tmp_path
     digits, rows = open_images("digits"), np.array([5, 3])
     opened = {"kind": "digits", "path": None, "resolution": None, "options": {}}
     config = {"identity": {"fingerprint": digits.fingerprint}, "classes": digits.class_names, "synsets": None}
-    datasets.write_set(tmp_path / "real", digits, rows, config=config, opened=opened, batches=iter(()))
+    chosen = datasets.Chosen(source=digits, rows=rows, opened=opened, stored=False)
+    datasets.write_set(tmp_path / "real", chosen, config=config, batches=iter(()))
     run(export_jobs([tmp_path / "real"], tmp_path / "out"))
     run(import_jobs(tmp_path / "out", tmp_path / "back"))
     back = datasets.open_set(tmp_path / "back" / "real")

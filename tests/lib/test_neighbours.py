@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -191,16 +192,24 @@ def test_global_precision_settings_are_ignored_and_put_back() -> None:
 
 
 def test_a_thread_that_is_done_leaves_the_precision_of_one_that_is_not() -> None:
-    cpu = torch.device("cpu")
+    cpu, inside, leave = torch.device("cpu"), Event(), Event()
+
+    def first() -> None:
+        with full_precision(cpu):
+            inside.set()
+            leave.wait(60)
+
     torch.set_float32_matmul_precision("medium")
     try:
-        one, two = full_precision(cpu), full_precision(cpu)
-        one.__enter__()
-        two.__enter__()
-        one.__exit__(None, None, None)
-        assert torch.get_float32_matmul_precision() == "highest"
-        two.__exit__(None, None, None)
+        thread = Thread(target=first)
+        thread.start()
+        inside.wait(60)
+        with full_precision(cpu):
+            leave.set()
+            thread.join()
+            assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "medium"
+        assert torch.is_grad_enabled()
     finally:
         torch.set_float32_matmul_precision("highest")
 

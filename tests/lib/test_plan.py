@@ -127,7 +127,7 @@ def test_evaluations_are_those_that_the_sampler_makes(name, steps, calls):
         ({"image": True}, 4 * 24 + 50),
         ({"levels": 3, "itemsize": 2}, 3 * 2 * 24),
         ({"keep": "mean", "levels": 2}, 2 * 4 * (2 + 4)),
-        ({"keep": "pca", "levels": 2, "components": 5}, 4 * 5),
+        ({"keep": "pca", "levels": 2, "components": 5}, 4 * (5 + 1)),
     ],
 )
 def test_bytes_on_disk_are_those_of_what_is_kept(kept, row_bytes):

@@ -168,9 +168,18 @@ def test_an_empty_source_has_nothing_to_give():
 
 
 def test_generated_labels_follow_the_real_rows_again_and_again():
-    assert histogram_labels(np.array([5, 7, 5]), np.array([0, 1, 2, 3, 4, 300])).tolist() == [5, 7, 5, 5, 7, 5]
+    assert histogram_labels(np.array([5, 5, 7]), np.array([0, 1, 2, 3, 4, 300])).tolist() == [5, 7, 5, 5, 7, 5]
+    assert histogram_labels(LABELS, np.arange(8)).tolist() == [0, 1, 2, 0, 2, 0, 2, 2]
     with pytest.raises(ValueError, match="real_labels is empty"):
         histogram_labels(np.empty(0, np.int64), np.array([0]))
+
+
+@given(CLASSES, st.integers(1, 40))
+def test_labels_of_samples_have_the_real_histogram_and_stay_when_a_balanced_selection_grows(labels, n):
+    assert np.array_equal(np.sort(histogram_labels(labels, np.arange(len(labels)))), np.sort(labels))
+    n = min(n, len(labels))
+    small, large = (labels[select(labels, seed=0, num_samples=m)] for m in (n, len(labels)))
+    assert np.array_equal(histogram_labels(small, np.arange(n)), histogram_labels(large, np.arange(n)))
 
 
 def test_balance_counts_the_classes_that_have_images():

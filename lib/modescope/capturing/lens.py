@@ -20,7 +20,11 @@ NEAR = 1.5  # a sampler's step stands for a noise level up to this factor away
 
 
 class _Projection:
-    """`Components.project` in float32 on a device, layer by layer: the full rows are never put side by side."""
+    """`Components.project` in float32 on a device, layer by layer: the full rows are never put side by side.
+
+    A last column holds the length of what the basis leaves out of each row. Distances between rows then are the largest
+    lower bound of the full ones that components and lengths allow: a row far outside the basis stays far.
+    """
 
     def __init__(self, basis: Components, device: torch.device) -> None:
         if basis.axes is None:
@@ -34,21 +38,24 @@ class _Projection:
         self.scale = torch.from_numpy(basis.inverse_scale.astype(np.float32)).to(device)
         self.axes = torch.from_numpy(basis.axes).to(device)
 
-    def __call__(self, parts: Iterable[Tensor]) -> Float[Tensor, "N P 1 1"]:
-        scores, begin = -self.shift, 0
+    def __call__(self, parts: Iterable[Tensor]) -> Float[Tensor, "N columns 1 1"]:
+        scores, squares, begin = -self.shift, torch.zeros((), device=self.shift.device), 0
         with arithmetic("float32"):
             for part in parts:
                 rows = part.flatten(1)
                 span = slice(begin, begin + rows.shape[1])
                 if span.stop <= self.width:
-                    scores = scores + ((rows - self.mean[span]) * self.scale[span]) @ self.axes[:, span].T
+                    standard = (rows - self.mean[span]) * self.scale[span]
+                    scores = scores + standard @ self.axes[:, span].T
+                    squares = squares + standard.square().sum(1)
                 begin = span.stop
         if begin != self.width:
             raise ValueError(
                 f"basis has {self.width} columns, the layers of this look have {begin} values; "
                 "fit it on the same layers and noise levels"
             )
-        return scores[:, :, None, None]
+        left_out = (squares - scores.square().sum(1)).clamp(min=0).sqrt()
+        return torch.cat([scores, left_out[:, None]], dim=1)[:, :, None, None]
 
 
 def _image_shaped(name: str, value: Tensor) -> Float[Tensor, "N C H W"]:

@@ -23,7 +23,8 @@ PROTOCOLS = ("noised", "scaled", "sampling")
 generator computes while it samples, at the step whose noise level is nearest to sigma."""
 
 KEEPS = ("full", "mean", "pca")
-"""`full`: (N, C, H, W) of each layer; `mean`: its spatial means (N, C, 1, 1); `pca`: all layers on a basis (N, P, 1, 1)."""
+"""`full`: (N, C, H, W) of each layer; `mean`: its spatial means (N, C, 1, 1); `pca`: all layers on a basis and
+what it leaves out of each row (N, P + 1, 1, 1)."""
 
 PCA = "pca"
 RECONSTRUCTION = "x0"

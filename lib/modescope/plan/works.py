@@ -43,7 +43,7 @@ class Work:
 
     def row_bytes(self, shapes: Sequence[tuple[int, ...]], image_bytes: int) -> int:
         """Bytes on disk per image, from the shapes of the layers' values."""
-        values = self.components
+        values = self.components + 1  # and the length of what they leave out
         if self.keep != "pca":
             values = self.levels * sum(shape[0] if self.keep == "mean" else math.prod(shape) for shape in shapes)
         return values * self.itemsize + image_bytes * self.image
