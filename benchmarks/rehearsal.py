@@ -190,7 +190,8 @@ def check_results(root: Path, stage: Stage, report: Report) -> None:
     """Images, activations, map and scores are there, in the form that the profile asks for."""
     real = store.open_activations(root / f"data/activations/{VIEW}/real")
     width = min(32, stage.real - 1)
-    report.holds((real.layers, real.matrix.shape) == (("pca",), (stage.real, width)), f"{width} components are kept")
+    kept = (real.layers, real.matrix.shape) == (("pca",), (stage.real, width + 1))
+    report.holds(kept, f"{width} components are kept, and what they leave out")
     report.holds(real.matrix.dtype == np.float16, "they are float16")
     for name in FAKES:
         fake = store.open_stored_images(root / f"data/fake/{name}")

@@ -38,7 +38,7 @@ def settings() -> dict:
     return raw
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def root(tmp_path_factory):
     """A project on which every stage has run once; the networks were trained for a few steps."""
     folder = tmp_path_factory.mktemp("project")
