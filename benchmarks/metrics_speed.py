@@ -1,8 +1,10 @@
 """Speed and memory of the metrics, beside the PyPI package `prdc` and beside the bare matrix products.
 
 `python benchmarks/metrics_speed.py` compares CPU seconds of one thread: the sides take turns, the best of the rounds
-counts. `--large` scores 50,000 real against 50,000 generated samples of 768 dimensions on all cores, `--classes` 1,000
-classes of 1,300 real and 50 generated samples each within itself.
+counts. `--large` scores 50,000 real against 50,000 generated samples of 768 dimensions on all cores (`--only` one of its
+two parts, in a process of its own: the peak is a process's), `--classes` 1,000 classes of 1,300 real and 50 generated
+samples each within itself, `--held-out` the calibration by held-out real samples at 1,797 x 2,560. `--huge-estimate` tells
+what 1,281,167 real against 50,000 generated samples would take.
 """
 
 from __future__ import annotations
@@ -14,12 +16,17 @@ import os
 import resource
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import prdc as reference
 import torch
+from tqdm import tqdm
 
 from modescope import metrics, seeds
+from modescope.neighbours import Journal
+
+Result = TypeVar("Result")
 
 
 def peak_mb() -> float:
@@ -74,7 +81,7 @@ def beside(samples: int, width: int, rounds: int, with_reference: bool) -> None:
         print(f"  prdc            {other:8.3f} s   prdc / modescope = {other / again:.2f}   (modescope {again:.3f} s)")
 
 
-def measured(name: str, work: Callable[[], object]) -> object:
+def measured(name: str, work: Callable[[], Result]) -> Result:
     cpu, wall = time.process_time(), time.perf_counter()
     result = work()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
@@ -82,13 +89,36 @@ def measured(name: str, work: Callable[[], object]) -> object:
     return result
 
 
-def large(samples: int, width: int) -> None:
+def large(samples: int, width: int, only: str | None) -> None:
     print(f"N = M = {samples}, D = {width}, {torch.get_num_threads()} thread(s)")
     start = peak_mb()
     real, fake = (gaussian(name, (samples, width)) for name in ("real", "fake"))
-    print(f"  interpreter {start:.0f} MB, with the features {peak_mb():.0f} MB")
-    measured("precision, recall, density, coverage", lambda: metrics.prdc(real, fake))
+    print(
+        f"  interpreter {start:.0f} MB, with the features {peak_mb():.0f} MB; {metrics.estimate(samples, samples, width)}"
+    )
+    with tqdm(total=metrics.pairs(samples, samples), unit="pair", unit_scale=True, leave=False) as bar:
+        journal = Journal(report=bar.update)
+        if only != "compare":
+            scored = measured(
+                "precision, recall, density, coverage, clipped",
+                lambda: metrics.sweep(real, fake, (5,), journal=journal),
+            )
+            print(f"    {scored[5].prdc()} {scored[5].clipped()}")
+        bar.reset()
+        if only != "prdc":
+            measured(
+                "all comparisons, gaps included", lambda: metrics.gaps(metrics.compare(real, fake, journal=journal))
+            )
+
+
+def held_out(samples: int, width: int) -> None:
+    real, fake = (gaussian(name, (samples, width)) for name in ("real", "fake"))
+    print(f"N = M = {samples}, D = {width}, {torch.get_num_threads()} thread(s)")
     measured("all comparisons, gaps included", lambda: metrics.gaps(metrics.compare(real, fake)))
+    measured("Frechet distance", lambda: metrics.frechet_distance(real, fake))
+    measured("kernel distance", lambda: metrics.kernel_distance(real, fake))
+    held = measured("four splits of held-out real samples", lambda: metrics.held_out(real, fake, seed=0))
+    print(held.table().round(4).to_string(index=False))
 
 
 def classes(count: int, real_each: int, fake_each: int, width: int, workers: int) -> None:
@@ -111,13 +141,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--with-reference", type=int, default=256, help="largest width at which `prdc` is timed too")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--classes", type=int, nargs="?", const=1000, help="how many (1000)")
+    parser.add_argument("--only", choices=("prdc", "compare"), help="of --large")
+    parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--huge-estimate", action="store_true")
     options = parser.parse_args(arguments)
-    alone = not (options.large or options.classes)
+    alone = not (options.large or options.classes or options.held_out or options.huge_estimate)
     if options.threads or alone:
         torch.set_num_threads(options.threads or 1)
     metrics.prdc(gaussian("warm-up", (64, 8)), gaussian("warm", (64, 8)))
     if options.large:
-        large(options.samples or 50_000, (options.dims or [768])[0])
+        large(options.samples or 50_000, (options.dims or [768])[0], options.only)
+    if options.held_out:
+        held_out(options.samples or 1797, (options.dims or [2560])[0])
+    if options.huge_estimate:
+        real, fake, width = 1_281_167, options.samples or 50_000, (options.dims or [768])[0]
+        print(f"{real} real, {fake} generated, D = {width}: {metrics.estimate(real, fake, width)}")
     if options.classes:
         classes(options.classes, 1300, 50, (options.dims or [768])[0], options.threads or os.cpu_count() or 1)
     for width in (options.dims or [256, 2048]) if alone else []:

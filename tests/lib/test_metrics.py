@@ -62,12 +62,23 @@ def test_samples_far_away_score_zero() -> None:
     assert _tuple(metrics.prdc(_normal(0, 300, 16), _normal(1, 300, 16) + 100)) == (0, 0, 0, 0)
 
 
+def _in_float64(real: np.ndarray, fake: np.ndarray, k: int) -> tuple[float, ...]:
+    x, y = real.astype(np.float64), fake.astype(np.float64)
+    own, other, across = (np.square(a[:, None] - b).sum(axis=2) for a, b in ((x, x), (y, y), (x, y)))
+    of_x, of_y = (np.sort(d, axis=1)[:, k] for d in (own, other))  # the nearest of all is the sample itself
+    inside, around = across < of_x[:, None], across < of_y
+    return inside.any(axis=0).mean(), around.any(axis=1).mean(), inside.sum() / (k * len(y)), inside.any(axis=1).mean()
+
+
 @pytest.mark.parametrize("case", range(20))
-def test_equal_to_the_reference_package_within_two_memberships(case: int) -> None:
+def test_equal_to_float64_and_to_the_reference_package_within_two_memberships(case: int) -> None:
     rng = np.random.default_rng(case)
     (n, m), width, k = rng.integers(30, 400, 2), int(rng.integers(1, 100)), int(rng.integers(1, 8))
     real, fake = _normal(case, n, width), _normal(case + 100, m, width) * np.float32(rng.uniform(0.5, 1.5))
     theirs, ours = compute_prdc(real, fake, nearest_k=k), metrics.prdc(real, fake, k)
+    assert _tuple(ours) == pytest.approx(
+        _in_float64(real, fake, k), abs=1e-12
+    )  # so what differs is the reference's rounding
     assert abs(ours.precision - theirs["precision"]) <= 2.01 / m
     assert abs(ours.recall - theirs["recall"]) <= 2.01 / n
     assert abs(ours.density - theirs["density"]) <= 2.01 / (k * m)

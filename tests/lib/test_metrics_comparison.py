@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from modescope import files, metrics
-from modescope.neighbours import as_points, nearest
+from modescope.neighbours import Journal, as_points, nearest
 
 
 def _normal(seed: int, n: int, width: int) -> np.ndarray:
@@ -236,3 +237,52 @@ def test_neighbours_of_other_features_or_too_few_are_refused(tmp_path: Path) -> 
     path.write_bytes(b"not tensors")
     with pytest.raises(files.DamagedFileError, match="cannot be read"):
         metrics.read_neighbours(path, "a")
+
+
+# Progress and resuming
+
+
+class _KilledError(Exception):
+    pass
+
+
+def test_a_comparison_that_was_killed_goes_on_and_comes_out_the_same(tmp_path: Path) -> None:
+    x, y, told = _normal(0, 90, 4), _normal(1, 70, 4), []
+    expected = metrics.compare(x, y, (2, 5), chunk=16, journal=Journal(report=told.append))
+    assert sum(told) == metrics.pairs(90, 70)
+    left: Iterator[int] = iter(())
+
+    def report(pairs: int) -> None:
+        if next(left, None) is None:
+            raise _KilledError
+
+    for blocks in (0, 8, 12, 12, 12):
+        left = iter(range(blocks))
+        with pytest.raises(_KilledError):
+            metrics.compare(x, y, (2, 5), chunk=16, journal=Journal(folder=tmp_path, report=report, seconds=0))
+    assert len(list(tmp_path.iterdir())) == 3  # killed in the last of three passes
+    got = metrics.compare(x, y, (2, 5), chunk=16, journal=Journal(folder=tmp_path))
+    for one, other in ((got.members[k], expected.members[k]) for k in (2, 5)):
+        for name in type(one).__slots__:
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for name in ("among_real", "real_to_fake", "fake_to_real"):
+        np.testing.assert_array_equal(getattr(got, name).distances, getattr(expected, name).distances)
+        np.testing.assert_array_equal(getattr(got, name).rows, getattr(expected, name).rows)
+    np.testing.assert_array_equal(got.realism, expected.realism)
+    np.testing.assert_array_equal(got.found, expected.found)
+    with pytest.raises(ValueError, match="fake.safetensors holds what was found for other samples or settings"):
+        metrics.compare(x, y[::-1].copy(), (2, 5), journal=Journal(folder=tmp_path))
+
+
+def test_the_search_among_real_samples_is_resumed_and_known_neighbours_are_not_counted(tmp_path: Path) -> None:
+    x, y, told = _normal(0, 60, 3), _normal(1, 50, 3), []
+    folder = tmp_path / "passes"
+    near = metrics.kept_neighbours(tmp_path / "n.safetensors", x, 20, key="a", journal=Journal(folder=folder))
+    again = metrics.kept_neighbours(
+        tmp_path / "other.safetensors", x, 20, key="a", journal=Journal(folder=folder, report=told.append)
+    )
+    assert told == [60 * 61 // 2]  # all of it was at hand
+    np.testing.assert_array_equal(near.indices.numpy(), again.indices.numpy())
+    told.clear()
+    metrics.compare(x, y, scales=(20,), real_nearest=near, journal=Journal(report=told.append))
+    assert sum(told) == metrics.pairs(60, 50, real_known=True)

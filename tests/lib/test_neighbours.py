@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modescope import files
-from modescope.neighbours import as_points, chunk_within, count_balls, depths, nearest, nearest_between, visit_both
+from modescope.neighbours import (
+    Journal,
+    as_points,
+    chunk_within,
+    clouds,
+    count_balls,
+    depths,
+    nearest,
+    nearest_between,
+    visit_both,
+)
 from modescope.neighbours.bounds import full_precision
 
 
@@ -253,5 +263,118 @@ def test_k_needs_one_more_sample(k: int) -> None:
 def test_a_memory_bound_sets_the_chunk() -> None:
     assert chunk_within(40) == 1024
     assert chunk_within(160) == 2048
+    chunk = chunk_within(100, 2560)
+    assert 40 * chunk**2 + 8 * 2560 * chunk <= 100 * 2**20 < 40 * (chunk + 1) ** 2 + 8 * 2560 * (chunk + 1)
     with pytest.raises(ValueError, match="megabytes = 0: blocks of distances need at least 0.01"):
         chunk_within(0)
+
+
+def test_of_the_second_set_no_float32_copy_is_kept() -> None:
+    one, two = clouds(torch.rand(30, 4), torch.rand(20, 4))
+    assert one.kept is not None
+    assert two.kept is None
+    assert two.part(slice(5, 9)).low.shape == (4, 4)
+
+
+def test_bfloat16_features_are_the_numbers_they_hold() -> None:
+    x = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
+    one, two = nearest(as_points(x, "x"), 3), nearest(x.double(), 3)
+    assert torch.equal(one.indices, two.indices)
+    assert torch.equal(one.squared, two.squared)
+
+
+# Progress and resuming
+
+
+class _KilledError(Exception):
+    pass
+
+
+def _stop_after(blocks: int):
+    """A report that raises when so many blocks are done."""
+    told = []
+
+    def report(pairs: int) -> None:
+        told.append(pairs)
+        if len(told) > blocks:
+            raise _KilledError
+
+    return report
+
+
+def _both(x: torch.Tensor, y: torch.Tensor, chunk: int, journal: Journal | None = None) -> list[torch.Tensor]:
+    near = nearest(x, 12, chunk=chunk, journal=journal, name="real")
+    radii = near.squared[:, [2, 11]].T
+    got = visit_both(x, y, radii, radii[:, : len(y)], k=4, weights=radii[0], chunk=chunk, journal=journal)
+    parts = [near, got.around_a, got.around_b, got.of_a, got.of_b]
+    return [getattr(part, name) for part in parts for name in type(part).__slots__] + [got.depths]
+
+
+@pytest.mark.parametrize("kind", ["plain", "many ties", "few different samples"])
+def test_stopped_after_any_block_and_resumed_gives_the_same_bytes(kind: str, tmp_path: Path) -> None:
+    both = torch.from_numpy(_case(kind, 90, 3))
+    x, y = both[:50], both[50:]
+    expected, blocks = _both(x, y, 16), []
+    _both(x, y, 16, Journal(report=blocks.append))
+    assert sum(blocks) == 50 * 51 // 2 + 50 * 40
+    for stop in range(len(blocks)):
+        folder = tmp_path / str(stop)
+        with pytest.raises(_KilledError):
+            _both(x, y, 16, Journal(folder=folder, report=_stop_after(stop), seconds=0))
+        again, chunk = [], (16, 7, 1000)[stop % 3]
+        got = _both(x, y, chunk, Journal(folder=folder, report=again.append, seconds=0))
+        assert all(map(torch.equal, got, expected))
+        assert sum(again) == sum(blocks)
+
+
+def test_finished_strips_are_not_visited_again(tmp_path: Path) -> None:
+    x, first, again = torch.rand(100, 3), [], []
+    nearest(x, 3, chunk=10, journal=Journal(folder=tmp_path, report=first.append))
+    nearest(x, 3, chunk=10, journal=Journal(folder=tmp_path, report=again.append))
+    assert len(first) > 20
+    assert again == [100 * 101 // 2]
+
+
+def test_a_pass_writes_when_the_seconds_have_gone_by_and_at_its_end(tmp_path: Path) -> None:
+    x = torch.rand(100, 3)
+    with pytest.raises(_KilledError):
+        nearest(x, 3, chunk=10, journal=Journal(folder=tmp_path, report=_stop_after(20), seconds=3600))
+    assert not list(tmp_path.iterdir())
+    journal = Journal(folder=tmp_path, seconds=3600)
+    nearest(x, 3, chunk=10, journal=journal)
+    assert [path.name for path in tmp_path.iterdir()] == ["within.safetensors"]
+    journal.clear()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", ["samples", "k", "type"])
+def test_what_was_found_for_something_else_is_refused(what: str, tmp_path: Path) -> None:
+    x = torch.rand(50, 3)
+    journal = Journal(folder=tmp_path)
+    nearest(x, 3, journal=journal)
+    other = {"samples": x.flip(0), "type": x.double()}.get(what, x)
+    with pytest.raises(ValueError, match="within.safetensors holds what was found for other samples or settings"):
+        nearest(other, 4 if what == "k" else 3, journal=journal)
+
+
+def test_other_radii_are_another_pass(tmp_path: Path) -> None:
+    x, radii, journal = torch.rand(20, 2), torch.rand(1, 20).double(), Journal(folder=tmp_path)
+    count_balls(x, x, radii, radii, journal=journal)
+    with pytest.raises(ValueError, match="across.safetensors holds what was found for other samples or settings"):
+        count_balls(x, x, radii, 2 * radii, journal=journal)
+
+
+def test_a_damaged_file_is_refused_not_mixed_in(tmp_path: Path) -> None:
+    x, journal, path = torch.rand(50, 3), Journal(folder=tmp_path), tmp_path / "within.safetensors"
+    nearest(x, 3, journal=journal)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"within.safetensors is damaged .*; delete it to begin this pass anew"):
+        nearest(x, 3, journal=journal)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"within.safetensors is damaged \(its checksum differs\)"):
+        nearest(x, 3, journal=journal)
+    path.unlink()
+    files.write_tensors(path, {"a": np.zeros(3)})
+    with pytest.raises(ValueError, match="holds what was found for other samples or settings"):
+        nearest(x, 3, journal=journal)

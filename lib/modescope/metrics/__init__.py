@@ -1,10 +1,12 @@
 """How close a generated sample is to the real distribution: fidelity, coverage, distances, and what each is worth."""
 
 from modescope.metrics.breakdown import Interval, half_vs_half, intervals, per_class, per_class_spread
+from modescope.metrics.calibration import Difference, HeldOut, difference, held_out
 from modescope.metrics.channels import Bins, ChannelStatistics, channel_shifts, channel_statistics, choose_bins
 from modescope.metrics.classwise import ClassScores, class_scores
 from modescope.metrics.comparison import Comparison, Neighbours, compare
 from modescope.metrics.copying import Copies, copies, copies_against
+from modescope.metrics.cost import Estimate, estimate, pairs
 from modescope.metrics.coverage import ModeCoverage, Shift, distribution_shift, mode_coverage
 from modescope.metrics.distances import (
     KernelDistance,
@@ -32,7 +34,8 @@ from modescope.metrics.probing import Probe, ProbeScores, fit_probe, inception_s
 from modescope.metrics.reference import kept_neighbours, read_neighbours, write_neighbours
 from modescope.metrics.samples import fake_columns, real_columns
 from modescope.metrics.slices import SlicedWasserstein, sliced_wasserstein
-from modescope.metrics.summary import class_table, gap_table, judge, judgement, summarise
+from modescope.metrics.summary import calibration, judge, judgement, summarise
+from modescope.metrics.tables import class_intervals, class_table, curve_table, gap_table
 
 __all__ = [
     "Bins",
@@ -41,8 +44,11 @@ __all__ = [
     "Clipped",
     "Comparison",
     "Copies",
+    "Difference",
+    "Estimate",
     "Gap",
     "Gaussian",
+    "HeldOut",
     "Interval",
     "KernelDistance",
     "LocalTest",
@@ -56,17 +62,22 @@ __all__ = [
     "ProbeScores",
     "Shift",
     "SlicedWasserstein",
+    "calibration",
     "centroid_ranks",
     "channel_shifts",
     "channel_statistics",
     "choose_bins",
     "class_agreement",
+    "class_intervals",
     "class_scores",
     "class_table",
     "compare",
     "copies",
     "copies_against",
+    "curve_table",
+    "difference",
     "distribution_shift",
+    "estimate",
     "expected_clipped_coverage",
     "expected_coverage",
     "fake_columns",
@@ -80,6 +91,7 @@ __all__ = [
     "gap_table",
     "gaps",
     "half_vs_half",
+    "held_out",
     "improved_precision_recall",
     "inception_score",
     "intervals",
@@ -91,6 +103,7 @@ __all__ = [
     "local_test",
     "memberships",
     "mode_coverage",
+    "pairs",
     "per_class",
     "per_class_spread",
     "prdc",

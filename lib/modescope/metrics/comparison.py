@@ -12,7 +12,7 @@ from torch import Tensor
 
 from modescope.metrics.expectations import gap_scales
 from modescope.metrics.manifolds import Manifolds, Memberships, paired, wider
-from modescope.neighbours import Features, Nearest, visit_both
+from modescope.neighbours import Features, Journal, Nearest, visit_both
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,19 +57,21 @@ def compare(
     scales: Sequence[int] | None = None,
     real_nearest: Nearest | None = None,
     chunk: int | None = None,
+    journal: Journal | None = None,
 ) -> Comparison:
     """Memberships at several k, the nearest samples across the sets, and the counts that `gaps` tests, in one pass.
 
     `scales` are the numbers of real neighbours that set the balls for `gaps`; without them `gap_scales` chooses.
     `real_nearest` is as in `sweep`, of at least max(*ks, *scales) neighbours. `chunk` bounds the memory (see
-    `neighbours.nearest`) and changes no result. Errors as `sweep`, and for a scale without its neighbours.
+    `neighbours.nearest`), `journal` reports progress and keeps finished passes (see `neighbours.Journal`); neither changes
+    a result. Errors as `sweep`, and for a scale without its neighbours.
     """
     x, y = paired(real, fake)
     n, m = len(x), len(y)
     chosen = tuple(gap_scales(n, m) if scales is None else scales)
     if not chosen or not 1 <= min(chosen) <= max(chosen) < n:
         raise ValueError(f"scales = {list(chosen)} with {n} real samples: give at least one, each from 1 to {n - 1}")
-    both = Manifolds.of(x, y, ks, depth=max(chosen), real_nearest=real_nearest, chunk=chunk)
+    both = Manifolds.of(x, y, ks, depth=max(chosen), real_nearest=real_nearest, chunk=chunk, journal=journal)
     around_real, around_fake = both.reach()
     local = wider(both.near_x.squared[:, torch.tensor(chosen) - 1].T)
     radii = both.radii_x[0]
@@ -78,10 +80,11 @@ def compare(
         y,
         torch.cat([around_real, local]),
         around_fake,
-        k=min(max(ks), n, m),
+        k=min(ks[0], n, m),
         weights=torch.where(radii <= radii.median(), radii, 0.0),
         chunk=chunk,
         ready=both.ready,
+        journal=journal,
     )
     return Comparison(
         members=both.memberships(seen.around_a, seen.around_b),

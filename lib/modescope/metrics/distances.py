@@ -25,23 +25,19 @@ def frechet_distance(real: Features, fake: Features) -> float:
     covariance is formed, so a singular one costs no accuracy. Features (N, D), (M, D) with N, M >= 2.
     The value is biased upwards at finite N and M, see `frechet_bias`.
     """
-    return _frechet(*_moments(real, fake))
-
-
-def _moments(real: Features, fake: Features) -> tuple[_Moments, _Moments]:
     x, y = paired(real, fake)
-    return _factor(x, "real"), _factor(y, "fake")
+    return frechet_of(factored(x, "real"), factored(y, "fake"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Moments:
+class Factored:
     """The mean, and a factor F with F^T F the covariance."""
 
     mean: Float64[Tensor, " D"]
     factor: Float64[Tensor, "R D"]
 
 
-def _factor(points: Tensor, name: str) -> _Moments:
+def factored(points: Tensor, name: str) -> Factored:
     n, width = points.shape
     if n < 2:
         raise ValueError(f"{name} has {n} sample; a covariance needs at least 2: add samples")
@@ -52,10 +48,10 @@ def _factor(points: Tensor, name: str) -> _Moments:
         factor = torch.cat([factor, points[start : start + step].double() - mean])
         if len(factor) > width:
             factor = torch.linalg.qr(factor, mode="r").R
-    return _Moments(mean, factor / (n - 1) ** 0.5)
+    return Factored(mean, factor / (n - 1) ** 0.5)
 
 
-def _frechet(a: _Moments, b: _Moments) -> float:
+def frechet_of(a: Factored, b: Factored) -> float:
     root = torch.linalg.svdvals(a.factor @ b.factor.T).sum()
     spread = a.factor.square().sum() + b.factor.square().sum() - 2 * root
     return float((a.mean - b.mean).square().sum() + spread.clamp(min=0))
@@ -71,8 +67,9 @@ def frechet_bias(real: Features, n: int, m: int) -> float:
     """
     if n < 2 or m < 2:
         raise ValueError(f"n = {n}, m = {m}: a covariance needs at least 2 samples; add samples")
-    values = torch.linalg.svdvals(_factor(as_points(real, "real"), "real").factor).square()
-    values = values[values > 0]
+    factor = factored(as_points(real, "real"), "real").factor
+    values = torch.linalg.eigvalsh(factor @ factor.T if len(factor) <= factor.shape[1] else factor.T @ factor)
+    values = values[values > values.max() * 1e-12]
     pairs = values[:, None] * values / (2 * (values[:, None] + values))
     means = values.sum() * (1 / n + 1 / m)
     return float(means + (pairs.sum() + pairs.diagonal().sum()) * (1 / (n - 1) + 1 / (m - 1)))
@@ -87,11 +84,11 @@ def frechet_extrapolated(real: Features, fake: Features, *, seed: int, points: i
     x, y = paired(real, fake)
     if points < 2 or len(y) < 4:
         raise ValueError(f"points = {points} with {len(y)} fake samples: a line needs 2 sizes of 2 samples or more")
-    reference, sizes = _factor(x, "real"), np.linspace(len(y) // 2, len(y), points).astype(int)
+    reference, sizes = factored(x, "real"), np.linspace(len(y) // 2, len(y), points).astype(int)
     values = []
     for turn, size in enumerate(sizes):
         chosen = seeds.stream(seed, "frechet subsample", turn).permutation(len(y))[:size]
-        values.append(_frechet(reference, _factor(y[torch.from_numpy(np.sort(chosen))], "fake")))
+        values.append(frechet_of(reference, factored(y[torch.from_numpy(np.sort(chosen))], "fake")))
     return float(np.polynomial.polynomial.polyfit(1 / sizes, values, 1)[0])
 
 
@@ -119,8 +116,9 @@ def kernel_estimate(real: Features, fake: Features, *, chunk: int = 1024) -> Ker
     n, m = len(x), len(y)
     if min(n, m) < 3:
         raise ValueError(f"{n} real and {m} fake samples; the kernel distance needs at least 3 of each: add samples")
-    within_x, within_y = _within(x, chunk), _within(y, chunk)
-    across_x, across_y = _across(x, y, chunk)
+    ones_x, ones_y = (torch.ones(len(points), 1, dtype=torch.float64, device=x.device) for points in (x, y))
+    within_x, within_y = (kernel_within(p, w, chunk=chunk)[:, 0] for p, w in ((x, ones_x), (y, ones_y)))
+    across_x, across_y = (sums[:, 0] for sums in kernel_across(x, y, ones_x, ones_y, chunk=chunk))
     across = across_x.sum() / (n * m)
     value = within_x.sum() / (n * (n - 1)) + within_y.sum() / (m * (m - 1)) - 2 * across
     variance = _jackknife(within_x, across_x, m) + _jackknife(within_y, across_y, n)
@@ -142,9 +140,9 @@ def _blocks(count: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def _within(x: Tensor, chunk: int) -> Float64[Tensor, " N"]:
-    """For each sample, the sum of its kernel with all others; the kernel is symmetric, so half of it is computed."""
-    sums = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+def kernel_within(x: Tensor, weights: Float64[Tensor, "N W"], *, chunk: int = 1024) -> Float64[Tensor, "N W"]:
+    """For each sample, the weighted sums of its kernel with all others; it is symmetric, so half of it is computed."""
+    sums = torch.zeros_like(weights)
     for rows in _blocks(len(x), chunk):
         for columns in _blocks(len(x), chunk):
             if columns.start < rows.start:
@@ -153,17 +151,19 @@ def _within(x: Tensor, chunk: int) -> Float64[Tensor, " N"]:
             if rows == columns:
                 kernel.fill_diagonal_(0)
             else:
-                sums[columns] += kernel.sum(dim=0)
-            sums[rows] += kernel.sum(dim=1)
+                sums[columns] += kernel.T @ weights[rows]
+            sums[rows] += kernel @ weights[columns]
     return sums
 
 
-def _across(x: Tensor, y: Tensor, chunk: int) -> tuple[Float64[Tensor, " N"], Float64[Tensor, " M"]]:
-    sums_x = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    sums_y = torch.zeros(len(y), dtype=torch.float64, device=x.device)
+def kernel_across(
+    x: Tensor, y: Tensor, weights_x: Float64[Tensor, "N W"], weights_y: Float64[Tensor, "M V"], *, chunk: int = 1024
+) -> tuple[Float64[Tensor, "N V"], Float64[Tensor, "M W"]]:
+    """For each sample, the sums of its kernel with all of the other set, weighted by theirs."""
+    sums_x, sums_y = weights_x.new_zeros(len(x), weights_y.shape[1]), weights_y.new_zeros(len(y), weights_x.shape[1])
     for rows in _blocks(len(x), chunk):
         for columns in _blocks(len(y), chunk):
             kernel = _kernel(x[rows], y[columns])
-            sums_x[rows] += kernel.sum(dim=1)
-            sums_y[columns] += kernel.sum(dim=0)
+            sums_x[rows] += kernel @ weights_y[columns]
+            sums_y[columns] += kernel.T @ weights_x[rows]
     return sums_x, sums_y

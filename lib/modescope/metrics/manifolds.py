@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from modescope.metrics.expectations import good_share
-from modescope.neighbours import Balls, Cloud, Features, Nearest, as_points, clouds, count_balls, nearest
+from modescope.neighbours import Balls, Cloud, Features, Journal, Nearest, as_points, clouds, count_balls, nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,13 +131,16 @@ def sweep(
     closed: bool = False,
     real_nearest: Nearest | None = None,
     chunk: int | None = None,
+    journal: Journal | None = None,
 ) -> dict[int, Memberships]:
     """Memberships at several k from one pass. `closed` counts a sample at exactly the radius as inside.
 
     `real_nearest` is `neighbours.nearest` of the real samples with at least max(ks) neighbours: it depends on them
-    alone and can be kept. `chunk` bounds the memory (see `neighbours.nearest`) and changes no result.
+    alone and can be kept. `chunk` bounds the memory (see `neighbours.nearest`), `journal` reports progress and keeps
+    finished passes; neither changes a result.
     """
-    return sweep_points(*paired(real, fake), ks, closed=closed, real_nearest=real_nearest, chunk=chunk)
+    x, y = paired(real, fake)
+    return sweep_points(x, y, ks, closed=closed, real_nearest=real_nearest, chunk=chunk, journal=journal)
 
 
 def sweep_points(
@@ -148,11 +151,12 @@ def sweep_points(
     closed: bool = False,
     real_nearest: Nearest | None = None,
     chunk: int | None = None,
+    journal: Journal | None = None,
 ) -> dict[int, Memberships]:
     """`sweep` of what `paired` has checked."""
-    both = Manifolds.of(x, y, ks, closed=closed, real_nearest=real_nearest, chunk=chunk)
+    both = Manifolds.of(x, y, ks, closed=closed, real_nearest=real_nearest, chunk=chunk, journal=journal)
     around_x, around_y = both.reach()
-    return both.memberships(*count_balls(x, y, around_x, around_y, chunk=chunk, ready=both.ready))
+    return both.memberships(*count_balls(x, y, around_x, around_y, chunk=chunk, ready=both.ready, journal=journal))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,14 +182,16 @@ class Manifolds:
         closed: bool = False,
         real_nearest: Nearest | None = None,
         chunk: int | None = None,
+        journal: Journal | None = None,
     ) -> Manifolds:
         """`depth` neighbours of the real samples are found at least."""
         check_ks(ks, x, y)
         deepest = max(ks)
-        near_y = nearest(y, deepest, chunk=chunk)  # about its own centre: fake samples may lie far from the real ones
+        # About its own centre: fake samples may lie far from the real ones.
+        near_y = nearest(y, deepest, chunk=chunk, journal=journal, name="fake")
         one, two = clouds(x, y)
         if real_nearest is None:
-            near_x = nearest(x, max(depth, deepest), chunk=chunk, cloud=one)
+            near_x = nearest(x, max(depth, deepest), chunk=chunk, cloud=one, journal=journal, name="real")
         else:
             near_x = _checked(real_nearest, x, max(depth, deepest))
         last = torch.tensor([k - 1 for k in ks])

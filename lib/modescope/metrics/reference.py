@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from modescope import files
-from modescope.neighbours import Features, Nearest, as_points, nearest
+from modescope.neighbours import Features, Journal, Nearest, as_points, nearest
 
 
 def write_neighbours(path: Path, near: Nearest, key: str) -> None:
@@ -34,11 +34,13 @@ def _nearest(arrays: dict[str, np.ndarray]) -> Nearest:
     return Nearest(squared=torch.from_numpy(arrays["squared"]), indices=indices)
 
 
-def kept_neighbours(path: Path, real: Features, k: int, *, key: str, chunk: int | None = None) -> Nearest:
+def kept_neighbours(
+    path: Path, real: Features, k: int, *, key: str, chunk: int | None = None, journal: Journal | None = None
+) -> Nearest:
     """At least k neighbours of every real sample: from `path` where they stand there, else computed and written.
 
     `key` must change whenever the features do (the hash of their manifest and of the view). Neighbours of another key,
-    or fewer, are computed anew and replaced.
+    or fewer, are computed anew and replaced. `chunk` and `journal` as in `compare`.
     """
     points = as_points(real, "real")
     if path.is_file():
@@ -46,6 +48,6 @@ def kept_neighbours(path: Path, real: Features, k: int, *, key: str, chunk: int 
         rows, depth = arrays["squared"].shape
         if metadata.get("key") == key and rows == len(points) and depth >= k:
             return _nearest(arrays)
-    near = nearest(points, k, chunk=chunk)
+    near = nearest(points, k, chunk=chunk, journal=journal, name="real")
     write_neighbours(path, near, key)
     return near

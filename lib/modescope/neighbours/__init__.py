@@ -3,6 +3,7 @@
 from modescope.neighbours.balls import Balls, count_balls
 from modescope.neighbours.both import Both, visit_both
 from modescope.neighbours.bounds import Cloud, chunk_within, clouds
+from modescope.neighbours.journal import Journal
 from modescope.neighbours.points import Features, as_points
 from modescope.neighbours.ratios import depths
 from modescope.neighbours.search import Nearest, nearest, nearest_between
@@ -12,6 +13,7 @@ __all__ = [
     "Both",
     "Cloud",
     "Features",
+    "Journal",
     "Nearest",
     "as_points",
     "chunk_within",

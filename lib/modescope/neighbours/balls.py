@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from modescope.neighbours.bounds import Block, Cloud, Side, clouds, exact, split
+from modescope.neighbours.journal import Journal
 from modescope.neighbours.passes import crowded, visit_pairs
 
 
@@ -35,16 +36,17 @@ def count_balls(
     *,
     chunk: int | None = None,
     ready: Sequence[Cloud] | None = None,
+    journal: Journal | None = None,
 ) -> tuple[Balls, Balls]:
     """Balls around the samples of `a` counted against `b`, and balls around `b` counted against `a`, in one pass.
 
     The radii are squared distances, S choices for each sample of `a` and T for each of `b`; a sample lies in a ball
     when its distance is strictly smaller. A closed ball is the open one of the next larger float64.
-    `chunk` as in `nearest`; `ready` is `clouds(a, b)` where the caller has that.
+    `chunk` and `journal` as in `nearest`; `ready` is `clouds(a, b)` where the caller has that.
     """
     one, two = clouds(a, b) if ready is None else ready
     families = Family(one, two, a_squared, False), Family(one, two, b_squared, True)
-    visit_pairs(families, one, two, chunk=chunk)
+    visit_pairs(families, one, two, chunk=chunk, journal=journal)
     return families[0].balls, families[1].balls
 
 
@@ -99,3 +101,13 @@ class Family:
             self.balls.inside_sum[s].index_add_(0, c, p)
             self.balls.holding[s].index_add_(0, p, one)
             self.balls.holding_sum[s].index_add_(0, p, c)
+
+    def asks(self) -> list[Tensor]:
+        return [self.squared]
+
+    def state(self) -> dict[str, Tensor]:
+        return asdict(self.balls)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        for name, counts in state.items():
+            getattr(self.balls, name).copy_(counts)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from modescope.neighbours.balls import Balls, Family
 from modescope.neighbours.bounds import Cloud, clouds
+from modescope.neighbours.journal import Journal
 from modescope.neighbours.passes import Visitor, visit_pairs
 from modescope.neighbours.ratios import Depths
 from modescope.neighbours.search import Between, Nearest, Search
@@ -36,6 +37,7 @@ def visit_both(
     weights: Float64[Tensor, " N"],
     chunk: int | None = None,
     ready: Sequence[Cloud] | None = None,
+    journal: Journal | None = None,
 ) -> Both:
     """Radii as in `count_balls`, k as in `nearest_between`, weights the squared radii of `depths`: all in one pass."""
     one, two = clouds(a, b) if ready is None else ready
@@ -43,7 +45,7 @@ def visit_both(
     searches = Search(one, two, k), Search(two, one, k)
     depths = Depths(one, two, weights)
     visitors: list[Visitor] = [*families, Between(searches[0], False), Between(searches[1], True), depths]
-    visit_pairs(visitors, one, two, chunk=chunk)
+    visit_pairs(visitors, one, two, chunk=chunk, journal=journal)
     return Both(
         around_a=families[0].balls,
         around_b=families[1].balls,

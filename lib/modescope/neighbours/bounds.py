@@ -7,6 +7,7 @@ computation of sum((x - y)^2) takes, whatever the block size or the thread count
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import threading
@@ -28,31 +29,63 @@ CROWDED = 20  # a block with more than 1 in 20 pairs undecided is cheaper in flo
 
 
 @dataclass(frozen=True, slots=True)
-class Cloud:
-    """Samples, and the same centred and scaled to at most 1 in float32, where squares cannot overflow."""
+class Part:
+    """Some samples of a cloud, and the same centred and scaled to at most 1 in float32, where squares cannot overflow."""
 
-    raw: Tensor
-    low: Float[Tensor, "N D"]
-    low_squares: Float64[Tensor, " N"]
-    centre: Float64[Tensor, " D"]
-    scale: float  # a power of two: scaling is exact
+    cloud: Cloud
+    rows: slice
+    low: Float[Tensor, "B D"]
+    low_squares: Float64[Tensor, " B"]
 
     def take(self, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor:
         if dtype == torch.float32:
-            return self.low[rows, columns]
-        return (self.raw[rows, columns].double() - self.centre[columns]) * self.scale
+            return self.low[_within(rows, self.rows), columns]
+        return (self.cloud.raw[rows, columns].double() - self.cloud.centre[columns]) * self.cloud.scale
 
     def squares(self, rows: slice, dtype: torch.dtype) -> Float64[Tensor, " B"]:
         if dtype == torch.float32:
-            return self.low_squares[rows]
+            return self.low_squares[_within(rows, self.rows)]
         return sum(
-            (self.take(rows, depth, dtype).square().sum(dim=1) for depth in blocks(self.raw.shape[1], _DEPTH)),
-            torch.zeros(1, dtype=dtype, device=self.raw.device),
+            (self.take(rows, depth, dtype).square().sum(dim=1) for depth in blocks(self.low.shape[1], _DEPTH)),
+            torch.zeros(1, dtype=dtype, device=self.low.device),
         )
 
 
+def _within(rows: slice, outer: slice) -> slice:
+    return slice(rows.start - outer.start, rows.stop - outer.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Samples, and the centre and scale that their float32 form has. It is made part by part, or kept as a whole."""
+
+    raw: Tensor
+    centre: Float64[Tensor, " D"]
+    scale: float  # a power of two: scaling is exact
+    kept: Part | None = None
+
+    def part(self, rows: slice) -> Part:
+        """Bounds of these rows (or of more) can be taken from it."""
+        if self.kept is not None:
+            return self.kept
+        count = rows.stop - rows.start
+        low = torch.empty((count, self.raw.shape[1]), dtype=torch.float32, device=self.raw.device)
+        squares = torch.empty(count, dtype=torch.float64, device=self.raw.device)
+        for some in _small(low):
+            low[some] = (self.raw[rows][some] - self.centre).mul_(self.scale)
+            squares[some] = low[some].double().square_().sum(dim=1)
+        return Part(self, rows, low, squares)
+
+    def whole(self) -> Cloud:
+        """The same, with a float32 copy of all samples."""
+        return dataclasses.replace(self, kept=self.part(slice(0, len(self.raw))))
+
+
 def clouds(*sets: Tensor) -> list[Cloud]:
-    """All sets about the mean of the first. Any centre gives the same decisions; a good one leaves few undecided."""
+    """All sets about the mean of the first, which is kept as a whole: passes take the others a part at a time.
+
+    Any centre gives the same decisions; a good one leaves few undecided.
+    """
     width = sets[0].shape[1]
     total = sum(
         (sets[0][rows].sum(dim=0, dtype=torch.float64) for rows in _small(sets[0])),
@@ -61,16 +94,7 @@ def clouds(*sets: Tensor) -> list[Cloud]:
     centre = total / len(sets[0])
     peak = max(float(torch.stack(points.aminmax()).abs().max()) for points in sets) + float(centre.abs().max())
     scale = 2.0 ** max(-500, min(500, -math.frexp(peak)[1]))
-    return [_cloud(points, centre, scale) for points in sets]
-
-
-def _cloud(points: Tensor, centre: Float64[Tensor, " D"], scale: float) -> Cloud:
-    low = torch.empty(points.shape, dtype=torch.float32, device=points.device)
-    squares = torch.empty(len(points), dtype=torch.float64, device=points.device)
-    for rows in _small(points):
-        low[rows] = (points[rows] - centre).mul_(scale)
-        squares[rows] = low[rows].double().square_().sum(dim=1)
-    return Cloud(points, low, squares, centre, scale)
+    return [Cloud(sets[0], centre, scale).whole(), *(Cloud(points, centre, scale) for points in sets[1:])]
 
 
 def _small(points: Tensor) -> Iterator[slice]:
@@ -129,9 +153,9 @@ class Block:
         return -2 * self.closeness.view(-1)[flat].double()
 
 
-def measure(a: Cloud, b: Cloud, rows: slice, columns: slice, dtype: torch.dtype) -> Block:
+def measure(a: Part, b: Part, rows: slice, columns: slice, dtype: torch.dtype) -> Block:
     """|computed d^2 - d^2| <= gamma (|x|^2 + |y|^2): 2 |x||y| <= |x|^2 + |y|^2, so the bound is a sum of two slacks."""
-    width = a.raw.shape[1]
+    width = a.low.shape[1]
     parts = (a.take(rows, depth, dtype) @ b.take(columns, depth, dtype).T for depth in blocks(width, _DEPTH))
     product = functools.reduce(Tensor.add_, parts)
     unit = torch.finfo(dtype).eps / 2
@@ -161,19 +185,32 @@ def _floor(squared: Float64[Tensor, " R"], dtype: torch.dtype) -> Float[Tensor, 
 
 
 def exact(a: Cloud, b: Cloud, i: Int64[Tensor, " P"], j: Int64[Tensor, " P"]) -> Float64[Tensor, " P"]:
-    """Squared distances of pairs from the raw values, in raw units; d(x, y) = d(y, x) to the bit."""
+    """Squared distances of pairs from the raw values, in raw units; d(x, y) = d(y, x) to the bit.
+
+    The order of a sum depends on D alone, not on the number of pairs or threads.
+    """
+    if i.device.type == "cpu" and torch.bfloat16 not in (a.raw.dtype, b.raw.dtype):
+        return torch.from_numpy(_exact(a.raw.numpy(), b.raw.numpy(), i.numpy(), j.numpy()))
     squared = torch.empty(len(i), dtype=torch.float64, device=i.device)
-    step = rows_within(a.raw, 1 << (16 if i.device.type == "cpu" else 24))
-    for part in blocks(len(i), step):
+    for part in blocks(len(i), rows_within(a.raw, 1 << 24)):
         terms = a.raw.index_select(0, i[part]).double().sub_(b.raw.index_select(0, j[part]).double())
         squared[part] = _row_sums(terms.square_())
     return squared
 
 
+def _exact(
+    a: np.ndarray, b: np.ndarray, i: Int64[np.ndarray, " P"], j: Int64[np.ndarray, " P"]
+) -> Float64[np.ndarray, " P"]:
+    """In small parts that stay in a processor's cache, and by NumPy: torch would call its threads for each."""
+    squared = np.empty(len(i))
+    for part in blocks(len(i), max(1, (1 << 16) // a.shape[1])):
+        terms = np.subtract(a.take(i[part], axis=0), b.take(j[part], axis=0), dtype=np.float64)
+        squared[part] = np.add.reduce(np.square(terms, out=terms), axis=1)
+    return squared
+
+
 def _row_sums(terms: Float64[Tensor, "P D"]) -> Float64[Tensor, " P"]:
-    """Sums in an order that depends on D alone, not on the number of rows or threads, as torch's own would."""
-    if terms.device.type == "cpu":
-        return torch.from_numpy(np.add.reduce(terms.numpy(), axis=1))
+    """By halves, in the terms themselves."""
     width = terms.shape[1]
     while width > 1:
         half = (width + 1) // 2  # an odd column in the middle waits for the next round
@@ -186,11 +223,18 @@ def default_chunk(points: Tensor) -> int:
     return 1024 if points.device.type == "cpu" else 4096
 
 
-def chunk_within(megabytes: float) -> int:
-    """The largest `chunk` whose blocks of distances, with all that is derived from them, stay within this memory."""
-    chunk = math.isqrt(int(max(megabytes, 0) * 2**20 / _BYTES))
+def chunk_within(megabytes: float, width: int = 0) -> int:
+    """The largest `chunk` whose blocks of distances, with all that is derived from them, stay within this memory.
+
+    With `width`, the float32 strip of 2 chunk samples of so many dimensions is counted too.
+    """
+    strip = 8 * width  # bytes over chunk
+    chunk = int((math.sqrt(strip**2 + 4 * _BYTES * max(megabytes, 0) * 2**20) - strip) / (2 * _BYTES))
     if chunk < 16:
-        raise ValueError(f"megabytes = {megabytes}: blocks of distances need at least 0.01; the default takes about 40")
+        raise ValueError(
+            f"megabytes = {megabytes}: blocks of distances need at least 0.01, and strips of {width} dimensions "
+            f"{128 * width / 2**20:.2f} more; the default chunk takes about 40"
+        )
     return chunk
 
 

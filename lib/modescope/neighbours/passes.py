@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from modescope.neighbours.bounds import CROWDED, Block, Cloud, default_chunk, full_precision, measure
+from modescope.neighbours.bounds import CROWDED, Block, Cloud, Part, default_chunk, full_precision, measure
+from modescope.neighbours.journal import Journal, Page, Resumable
 from modescope.neighbours.points import blocks
+
+Strip = tuple[slice, Iterable[tuple[slice, slice]]]
+"""Samples that are finished with it, and its blocks (rows, columns)."""
 
 
 @runtime_checkable
-class Visitor(Protocol):
+class Visitor(Resumable, Protocol):
     """Looks at a block as often as it is measured, and takes what the last look found."""
 
     def look(self, block: Block, rows: slice, columns: slice) -> tuple[Any, bool]:
@@ -25,7 +29,7 @@ def crowded(undecided: int, block: Block) -> bool:
     return undecided > block.closeness.numel() // CROWDED
 
 
-def visit_block(visitors: Sequence[Visitor], a: Cloud, b: Cloud, rows: slice, columns: slice) -> None:
+def visit_block(visitors: Sequence[Visitor], a: Part, b: Part, rows: slice, columns: slice) -> None:
     for dtype in (torch.float32, torch.float64):
         block = measure(a, b, rows, columns, dtype)
         found = [visitor.look(block, rows, columns) for visitor in visitors]
@@ -35,27 +39,57 @@ def visit_block(visitors: Sequence[Visitor], a: Cloud, b: Cloud, rows: slice, co
         visitor.take(finding)
 
 
-def visit_pairs(visitors: Sequence[Visitor], a: Cloud, b: Cloud, *, chunk: int | None = None) -> None:
-    """All pairs of a sample of `a` and one of `b`, rows first, both in rising order."""
-    visit(visitors, a, b, pairs_of_blocks(len(a.raw), len(b.raw), chunk or default_chunk(a.raw)))
+def visit_pairs(
+    visitors: Sequence[Visitor],
+    a: Cloud,
+    b: Cloud,
+    *,
+    chunk: int | None = None,
+    journal: Journal | None = None,
+    name: str = "across",
+) -> None:
+    """All pairs of a sample of `a` and one of `b`, rows and columns in rising order.
+
+    A strip of columns goes through all rows, so that no more than a strip of `b` is held in float32.
+    """
+    n, m, size = len(a.raw), len(b.raw), chunk or default_chunk(a.raw)
+    page = (journal or Journal()).page(name, visitors, a, b)
+    page.report(page.done * n)
+    strips = ((columns, [(rows, columns) for rows in blocks(n, size)]) for columns in blocks(m, 2 * size, page.done))
+    visit(visitors, a, b, strips, page)
 
 
-def visit_pairs_within(visitors: Sequence[Visitor], cloud: Cloud, *, chunk: int | None = None) -> None:
+def visit_pairs_within(
+    visitors: Sequence[Visitor],
+    cloud: Cloud,
+    *,
+    chunk: int | None = None,
+    journal: Journal | None = None,
+    name: str = "within",
+) -> None:
     """All pairs within a set, each once: d(x, y) = d(y, x), so a block serves its columns too."""
-    visit(visitors, cloud, cloud, triangle_of_blocks(len(cloud.raw), chunk or default_chunk(cloud.raw)))
+    page = (journal or Journal()).page(name, visitors, cloud)
+    n, done = len(cloud.raw), page.done
+    page.report(done * (n - done) + done * (done + 1) // 2)
+    visit(visitors, cloud, cloud, triangle_of_blocks(n, chunk or default_chunk(cloud.raw), done), page)
 
 
-def visit(visitors: Sequence[Visitor], a: Cloud, b: Cloud, places: Iterable[tuple[slice, slice]]) -> None:
+def visit(visitors: Sequence[Visitor], a: Cloud, b: Cloud, strips: Iterable[Strip], page: Page) -> None:
     with full_precision(a.raw.device):
-        for rows, columns in places:
-            visit_block(visitors, a, b, rows, columns)
+        for finished, places in strips:
+            two = b.part(finished)
+            for rows, columns in places:
+                visit_block(visitors, a.part(rows), two, rows, columns)
+                page.report(_pairs(rows, columns, twice=a is b and rows == columns))
+            page.keep(finished.stop, visitors, last=finished.stop == len(b.raw))
 
 
-def pairs_of_blocks(n: int, m: int, chunk: int) -> Iterable[tuple[slice, slice]]:
-    return ((rows, columns) for rows in blocks(n, chunk) for columns in blocks(m, 2 * chunk))
+def _pairs(rows: slice, columns: slice, *, twice: bool) -> int:
+    """`twice`: a square block holds every pair two times."""
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    return height * (height + 1) // 2 if twice else height * width
 
 
-def triangle_of_blocks(n: int, chunk: int) -> Iterable[tuple[slice, slice]]:
-    for rows in blocks(n, chunk):
-        yield rows, rows
-        yield from ((rows, columns) for columns in blocks(n, 2 * chunk, rows.stop))
+def triangle_of_blocks(n: int, chunk: int, start: int = 0) -> Iterator[Strip]:
+    for rows in blocks(n, chunk, start):
+        yield rows, [(rows, rows), *((rows, columns) for columns in blocks(n, 2 * chunk, rows.stop))]

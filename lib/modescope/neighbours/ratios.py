@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -76,3 +77,12 @@ class Depths:
 
     def result(self) -> Float64[Tensor, " M"]:
         return 1 / self.best
+
+    def asks(self) -> list[Tensor]:
+        return [self.squared]
+
+    def state(self) -> dict[str, Tensor]:
+        return {"best": self.best}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.best.copy_(state["best"])

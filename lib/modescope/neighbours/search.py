@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from modescope.neighbours.bounds import Block, Cloud, Side, clouds, exact
+from modescope.neighbours.bounds import Block, Cloud, Side, clouds, default_chunk, exact
+from modescope.neighbours.journal import Journal
 from modescope.neighbours.passes import crowded, visit_pairs, visit_pairs_within
+from modescope.neighbours.points import blocks
 
-_PAIRS = 1 << 20  # about so many are measured and sorted at a time
+_PAIRS = 1 << 15  # in question for a part of the samples, at least so many are held before some are ruled out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,31 +26,42 @@ class Nearest:
     indices: Int64[Tensor, "N K"]
 
 
-def nearest(points: Tensor, k: int, *, chunk: int | None = None, cloud: Cloud | None = None) -> Nearest:
+def nearest(
+    points: Tensor,
+    k: int,
+    *,
+    chunk: int | None = None,
+    cloud: Cloud | None = None,
+    journal: Journal | None = None,
+    name: str = "within",
+) -> Nearest:
     """The k nearest other samples of every sample: squared distances in float64 and indices.
 
     `points` is what `as_points` gives. Needs at least k + 1 samples. `chunk` samples by twice as many make a block of
     distances: memory is about 15 chunk^2 bytes (30 where a block needs float64), a float32 copy of the points and
-    100 bytes for each neighbour. The result does not depend on it, nor on `cloud`, which is the points made ready
-    (`clouds`) where the caller has that.
+    40 bytes for each neighbour. The result does not depend on it, nor on `cloud`, which is the points made ready
+    (`clouds`) where the caller has that, nor on being stopped and resumed: `journal` keeps the pass under `name`.
     """
     n = len(points)
     if not 1 <= k < n:
         raise ValueError(f"k = {k} needs at least k + 1 samples and k >= 1; there are {n}: lower k or add samples")
     cloud = clouds(points)[0] if cloud is None else cloud
     search = Search(cloud, cloud, k)
-    visit_pairs_within([Within(search)], cloud, chunk=chunk)
+    visit_pairs_within([Within(search)], cloud, chunk=chunk, journal=journal, name=name)
     return search.result()
 
 
-def nearest_between(a: Tensor, b: Tensor, k: int = 1, *, chunk: int | None = None) -> tuple[Nearest, Nearest]:
+def nearest_between(
+    a: Tensor, b: Tensor, k: int = 1, *, chunk: int | None = None, journal: Journal | None = None
+) -> tuple[Nearest, Nearest]:
     """For every sample of `a` its k nearest in `b`, and for every one of `b` its k nearest in `a`, in one pass.
 
-    Both are what `as_points` gives, of one width. Needs at least k samples in each. `chunk` as in `nearest`.
+    Both are what `as_points` gives, of one width. Needs at least k samples in each. `chunk`, `journal` as in `nearest`.
     """
     one, two = clouds(a, b)
     searches = Search(one, two, k), Search(two, one, k)
-    visit_pairs([Between(searches[0], False), Between(searches[1], True)], one, two, chunk=chunk)
+    visitors = [Between(searches[0], False), Between(searches[1], True)]
+    visit_pairs(visitors, one, two, chunk=chunk, journal=journal)
     return searches[0].result(), searches[1].result()
 
 
@@ -66,15 +79,20 @@ class _Found:
 
 
 class Search:
-    """Keeps, for every sample of `own`, upper bounds on its k smallest distances to `other` and every pair in question."""
+    """Keeps, for every sample of `own`, upper bounds on its k smallest distances to `other` and every pair in question.
+
+    Pairs are held for a part of the samples at a time: what sorts or measures them needs little memory beside.
+    """
 
     def __init__(self, own: Cloud, other: Cloud, k: int) -> None:
         if not 1 <= k <= len(other.raw):
             raise ValueError(f"k = {k} neighbours are wanted of {len(other.raw)} samples; take a k from 1 to that many")
         self.own, self.other, self.k, self.unit = own, other, k, own.scale**2
         self.best = torch.full((len(own.raw), k), torch.inf, dtype=torch.float64, device=own.raw.device)
-        self.found: list[tuple[Tensor, ...]] = []  # sample, other, lower bound
-        self.pairs = 0
+        self.size = default_chunk(own.raw)
+        self.parts = list(blocks(len(own.raw), self.size))
+        self.found: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in self.parts]  # sample, other, lower bound
+        self.pairs = [0] * len(self.parts)
 
     def look(self, side: Side) -> _Found:
         upper = side.upper(max(32, 4 * self.k))
@@ -82,51 +100,76 @@ class Search:
         return _Found(side, bounds, side.above(bounds.amax(dim=1)))
 
     def take(self, found: _Found) -> None:
-        self.best[found.side.mine] = found.bounds
-        self.found.append(_compact(*found.side.pairs(found.flat)))
-        self.pairs += len(found.flat)
-        limit = 2 * self.best.numel() + found.side.block.closeness.numel()
-        if self.pairs > limit:
-            self._prune()
-        if self.pairs > limit or found.crowded:
-            self._measure()
+        mine = found.side.mine
+        self.best[mine] = found.bounds
+        self._add(*_compact(*found.side.pairs(found.flat)))
+        for part in self._touched(mine):
+            if self.pairs[part] > self._limit:
+                self._prune(part)
+            if self.pairs[part] > self._limit or found.crowded:
+                self._measure(part)
 
-    def _prune(self) -> tuple[Tensor, Tensor]:
+    @property
+    def _limit(self) -> int:
+        return max(2 * self.k * self.size, _PAIRS)
+
+    def _touched(self, mine: slice) -> range:
+        return range(mine.start // self.size, (mine.stop - 1) // self.size + 1)
+
+    def _add(self, i: Tensor, j: Tensor, low: Tensor) -> None:
+        place = i // self.size
+        order, counts = torch.argsort(place, stable=True), torch.bincount(place, minlength=len(self.parts)).tolist()
+        for part, here in enumerate(order.split(counts)):
+            if len(here):
+                self.found[part].append((i[here], j[here], low[here]))
+                self.pairs[part] += len(here)
+
+    def _prune(self, part: int) -> tuple[Tensor, Tensor]:
         """The pairs still in question: sample and other."""
-        reach = self.best.amax(dim=1)
-        self.found = [tuple(part[low < reach[i]] for part in (i, j, low)) for i, j, low in self.found]
-        i, j, low = (torch.cat(parts) for parts in zip(*self.found, strict=True))
-        self.found, self.pairs = [(i, j, low)], len(i)
+        i, j, low = (torch.cat(some) for some in zip(*self.found[part], strict=True))
+        left = low < self.best[self.parts[part]].amax(dim=1)[i - self.parts[part].start]
+        i, j, low = i[left], j[left], low[left]
+        self.found[part], self.pairs[part] = [(i, j, low)], len(i)
         return i.long(), j.long()
 
-    def _measure(self) -> tuple[Tensor, Tensor]:
+    def _measure(self, part: int) -> tuple[Tensor, Tensor]:
         """Measure the pairs still in question and keep the k nearest of each sample, which bounds the memory."""
-        i, j = self._prune()
-        self.found = []
-        parts = [self._nearest_of(a, b) for a, b in _by_sample(i, j, len(self.best))]
-        i, j, squared = (torch.cat(part) for part in zip(*parts, strict=True))
-        self.found, self.pairs = [_compact(i, j, torch.full_like(squared, -torch.inf))], len(i)
-        return squared, j
-
-    def _nearest_of(self, i: Tensor, j: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pairs of some samples => their k nearest, sample by sample. Blocks come in rising order: ties are in order."""
+        i, j = self._prune(part)
         squared = exact(self.own, self.other, i, j)
+        # Blocks come in rising order, and so do samples at equal distances.
         order = torch.argsort(squared, stable=True)
         order = order[torch.argsort(i[order], stable=True)]
         i, j, squared = i[order], j[order], squared[order]
         rank = torch.arange(len(i), device=i.device) - torch.searchsorted(i, i)
         kept = rank < self.k
         i, j, squared, rank = i[kept], j[kept], squared[kept], rank[kept]
-        known = rank == self.k - 1
-        complete = torch.zeros(len(self.best), dtype=torch.bool, device=i.device)
-        complete[i[known]] = True
-        known = complete[i]
+        local = i - self.parts[part].start
+        complete = torch.zeros(self.size, dtype=torch.bool, device=i.device)
+        complete[local[rank == self.k - 1]] = True
+        known = complete[local]
         self.best[i[known], rank[known]] = squared[known] * self.unit
-        return i, j, squared
+        self.found[part], self.pairs[part] = [_compact(i, j, torch.full_like(squared, -torch.inf))], len(i)
+        return squared, j
 
     def result(self) -> Nearest:
-        squared, indices = self._measure()
-        return Nearest(squared=squared.view(-1, self.k), indices=indices.view(-1, self.k))
+        """Ends the search: the bounds make room for the distances."""
+        indices = torch.empty(self.best.shape, dtype=torch.int64, device=self.best.device)
+        for part, rows in enumerate(self.parts):
+            squared, j = self._measure(part)
+            self.best[rows], indices[rows] = squared.view(-1, self.k), j.view(-1, self.k)
+            self.found[part] = []
+        return Nearest(squared=self.best, indices=indices)
+
+    def asks(self) -> list[Tensor]:
+        return [torch.tensor([self.k])]
+
+    def state(self) -> dict[str, Tensor]:
+        every = [pairs for part in self.found for pairs in part]
+        return {"best": self.best} | dict(zip(("i", "j", "low"), map(torch.cat, zip(*every, strict=True)), strict=True))
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.best.copy_(state["best"])
+        self._add(*(state[name].to(self.best.device) for name in ("i", "j", "low")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +186,15 @@ class Between:
 
     def take(self, found: _Found) -> None:
         self.search.take(found)
+
+    def asks(self) -> list[Tensor]:
+        return self.search.asks()
+
+    def state(self) -> dict[str, Tensor]:
+        return self.search.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.search.restore(state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,22 +215,20 @@ class Within:
         for one in found:
             self.search.take(one)
 
+    def asks(self) -> list[Tensor]:
+        return self.search.asks()
+
+    def state(self) -> dict[str, Tensor]:
+        return self.search.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.search.restore(state)
+
 
 def _compact(i: Tensor, j: Tensor, low: Float64[Tensor, " P"]) -> tuple[Tensor, Tensor, Tensor]:
     """Half the memory, for lists of pairs that are held for long: the bound is rounded down, so it stays one."""
     bound = low.float()
     return i.int(), j.int(), torch.nextafter(bound, torch.full_like(bound, -torch.inf))
-
-
-def _by_sample(i: Tensor, j: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
-    """Pairs => those of some thousand samples at a time, in their order: sorting and measuring needs memory."""
-    if len(i) <= _PAIRS:
-        return [(i, j)]
-    order = torch.argsort(i, stable=True)
-    i, j = i[order], j[order]
-    step = max(1, count * _PAIRS // len(i))
-    ends = torch.searchsorted(i, torch.arange(0, count + step, step, device=i.device)).tolist()
-    return [(i[a:b], j[a:b]) for a, b in pairwise(ends)]
 
 
 def _smallest(values: Float64[Tensor, "R G"], k: int) -> Float64[Tensor, "R K"]:
