@@ -29,7 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from modescope import files, runtime
 from modescope.capturing import Captures, Lens, Look, capture_batch, capture_noise, flatten
 from modescope.edm import IMAGENET64, Block, EDMPrecond
-from modescope.generators import Generator, arithmetic, edm_layers
+from modescope.generators import Generator, edm_layers
+from modescope.runtime import arithmetic
 
 LAYERS = ("encoder_bottleneck", "midblock")
 SMALL = IMAGENET64 | {"img_resolution": 16, "model_channels": 32, "channel_mult": (1, 2), "num_blocks": 1}

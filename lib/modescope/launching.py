@@ -98,24 +98,24 @@ def compute(
     return True
 
 
-def machine(device: str, threads: int, *, launch: str, address: str | None = None) -> Runtime:
+def machine(device: str, threads: int, *, launch: str, address: str | None = None, **options: bool) -> Runtime:
     """`runtime.start` where the spans will be computed: with Ray and an address on a node of that cluster, else here."""
     _known(launch)
     if launch != "ray" or address is None:
-        return runtime.start(device, threads)
+        return runtime.start(device, threads, **options)
     with _cluster(address) as ray:
         nodes = ray.nodes()
         gpu = device.startswith("cuda") or (device == "auto" and any(_resource(node, "GPU") for node in nodes))
         wanted = Runtime(device="cuda" if gpu else "cpu", threads=threads or 1, torch=torch.__version__)
         check_slots(nodes, wanted)
         try:
-            return ray.get(ray.remote(max_retries=RETRIES, **_needs(wanted))(_machine).remote(device, threads))
+            return ray.get(ray.remote(max_retries=RETRIES, **_needs(wanted))(_machine).remote(device, threads, options))
         except ray.exceptions.RayTaskError as error:
             raise _own(error, ray.exceptions.RayTaskError, "a node of the cluster") from error
 
 
-def _machine(device: str, threads: int) -> Runtime:
-    return runtime.start(device, threads)
+def _machine(device: str, threads: int, options: Mapping[str, bool]) -> Runtime:
+    return runtime.start(device, threads, **options)
 
 
 @contextmanager
@@ -156,7 +156,7 @@ def _counted(batches: Iterable[Batch], advance: Advance) -> Batches:
 
 def _opened(job: Job) -> Callable[[Span], Batches]:
     """The job opened in a process that was started for it, on a machine that must be of the kind it was planned for."""
-    here = runtime.start(job.runtime.device, job.runtime.threads)
+    here = runtime.start(job.runtime.device, job.runtime.threads, **job.runtime.options)
     if here != job.runtime:
         raise ValueError(
             f"node {os.uname().nodename} is {here.record()}, but the run was planned for {job.runtime.record()}: bytes would "

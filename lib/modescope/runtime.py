@@ -1,4 +1,4 @@
-"""Device and threads: decided once, returned as a record, logged with every result."""
+"""Device, threads and precision: decided once, returned as a record, logged with every result."""
 
 from __future__ import annotations
 
@@ -6,26 +6,49 @@ import ctypes
 import logging
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
 
 log = logging.getLogger(__name__)
 
+PRECISIONS = ("float32", "winograd", "tf32", "bfloat16", "float16")
+"""`float32`: no TF32; `winograd`: float32, on a CPU with Winograd's 3x3 convolutions and fused attention: as exact, faster,
+other bits; `tf32`: float32 values, TF32 products where a GPU has them; `bfloat16`, `float16`: weights and layers."""
+
+OPTIONS = ("compile", "channels_last", "deterministic")
+"""What a run may ask for beside device and threads: switches of `start`."""
+
+WORKSPACES = (":4096:8", ":16:8")
+"""Values of CUBLAS_WORKSPACE_CONFIG with which cuBLAS repeats its results."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """What of a machine decides bytes. `device` is a kind (cuda, mps, cpu): its number does not."""
+    """What of a machine, and of how it is used, decides bytes. `device` is a kind (cuda, mps, cpu): its number does not.
+
+    `compile`: networks compiled; `channels_last`: that memory layout; `deterministic`: operations whose results vary from
+    run to run refused.
+    """
 
     device: str
     threads: int
     torch: str
     gpu: str | None = None
+    compile: bool = False
+    channels_last: bool = False
+    deterministic: bool = False
+
+    @property
+    def options(self) -> dict[str, bool]:
+        """What was asked for beside device and threads, as `start` takes it."""
+        return {name: getattr(self, name) for name in OPTIONS}
 
     def record(self) -> dict[str, str | int]:
-        """The same for every process of a run on machines of one kind."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """The same for every process of a run on machines of one kind. What is off is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None and value is not False}
 
 
 def resolve_device(device: str = "auto") -> torch.device:
@@ -71,20 +94,87 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start(device: str = "auto", threads: int = 0) -> Runtime:
-    """Set threads (0: one per usable core) and the current GPU, and switch TF32 off: float32 means float32 everywhere."""
+def start(
+    device: str = "auto",
+    threads: int = 0,
+    *,
+    compile: bool = False,  # noqa: A002
+    channels_last: bool = False,
+    deterministic: bool = False,
+) -> Runtime:
+    """Set threads (0: one per usable core), the current GPU and determinism, and switch TF32 off: float32 means float32.
+
+    `compile` and `channels_last` are recorded here; `Generator.prepared` does them, with the precision.
+    """
     count = threads or cores()
     torch.set_num_threads(count)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    _repeat(deterministic)
     place = resolve_device(device)
     if place.type == "cuda" and place.index is not None:
         torch.cuda.set_device(place)
     gpu = torch.cuda.get_device_name(place) if place.type == "cuda" else None
     if device == "auto" and place.type == "cpu":
         log.info("device auto: neither CUDA nor MPS is available here, the CPU is used")
-    log.info("device %s%s, %d threads, torch %s", place, f" ({gpu})" if gpu else "", count, torch.__version__)
-    return Runtime(device=place.type, threads=count, torch=torch.__version__, gpu=gpu)
+    found = Runtime(
+        device=place.type,
+        threads=count,
+        torch=torch.__version__,
+        gpu=gpu,
+        compile=compile,
+        channels_last=channels_last,
+        deterministic=deterministic,
+    )
+    on = "".join(f", {name}" for name, value in found.options.items() if value)
+    log.info("device %s%s, %d threads, torch %s%s", place, f" ({gpu})" if gpu else "", count, torch.__version__, on)
+    return found
+
+
+def _repeat(deterministic: bool) -> None:
+    """Refuse operations whose results vary, or allow them; cuBLAS reads its variable when it is first used."""
+    if deterministic:
+        workspace = os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", WORKSPACES[0])
+        if workspace not in WORKSPACES:
+            raise ValueError(
+                f"CUBLAS_WORKSPACE_CONFIG is {workspace!r}, with which cuBLAS does not repeat its results; unset it, or set "
+                f"it to {' or '.join(WORKSPACES)}, or set runtime.deterministic to false"
+            )
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # setting it loads the compiler: two seconds
+        torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        torch.backends.cudnn.benchmark = False
+
+
+def check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is unknown; use one of {', '.join(PRECISIONS)}")
+
+
+@contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Products of float32 tensors on a GPU run in float32, or under `tf32` in TF32; puts back what it found."""
+    check_precision(precision)
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def slow_here(precision: str, device: torch.device) -> str | None:
+    """What a precision costs on a device that does not have it; None where nothing is to be said."""
+    if device.type != "cpu" or precision not in ("bfloat16", "float16"):
+        return None
+    has = {
+        "bfloat16": torch.ops.mkldnn._is_mkldnn_bf16_supported,
+        "float16": torch.ops.mkldnn._is_mkldnn_fp16_supported,
+    }
+    if has[precision]():
+        return None
+    return f"this CPU has no {precision} arithmetic: expect it to be far slower than float32 or winograd"
 
 
 def keep_memory() -> bool:

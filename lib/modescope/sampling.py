@@ -145,7 +145,7 @@ def heun(
         x = x + (after - now) * 0.5 * (slope + correction)
 
 
-def guided(denoise: Denoiser, without: Float[Tensor, "1 L"], weight: float) -> Denoiser:
+def guided(denoise: Denoiser, without: Float[Tensor, "1 ..."], weight: float) -> Denoiser:
     """Classifier-free guidance (Ho and Salimans 2022, eq. 6, with weight = 1 + w): without + weight * (with - without).
 
     `without` is the row of no class (`Generator.unconditional`). Weight 1 is the conditional denoiser itself, 0 the
@@ -155,7 +155,7 @@ def guided(denoise: Denoiser, without: Float[Tensor, "1 L"], weight: float) -> D
         return denoise
 
     def both(x: Tensor, sigma: Tensor, rows: Tensor | None) -> Tensor:
-        free = denoise(x, sigma, without.expand(len(x), -1))
+        free = denoise(x, sigma, without.expand(len(x), *without.shape[1:]))
         return torch.lerp(free, denoise(x, sigma, rows), weight)
 
     return both

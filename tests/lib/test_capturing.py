@@ -437,7 +437,11 @@ CENTRED = components.fit(np.random.default_rng(0).standard_normal((9, 6)).astype
         ({"sigmas": (0.4, 0.40000001)}, "give at least one noise level, and each once"),
         ({"sigmas": (0.0,)}, "sigma 0.0 must be above 0"),
         ({"sigmas": (float("nan"),)}, "sigma nan must be above 0"),
-        ({"protocol": "clean"}, "protocol 'clean' is unknown; use one of noised, scaled, sampling"),
+        ({"protocol": "blurred"}, "protocol 'blurred' is unknown; use one of noised, scaled, sampling, clean"),
+        (
+            {"protocol": "clean"},
+            r"sigmas are \(0.4,\); protocol 'clean' looks at images without noise: give none, \(\)",
+        ),
         ({"protocol": "sampling", "sigmas": (1.0, 2.0)}, "protocol 'sampling' records one step"),
         ({"keep": "max"}, "keep 'max' is unknown; use one of full, mean, pca"),
         ({"keep": "pca"}, "keep is 'pca' and basis has no axes; give the basis to project on"),
@@ -454,7 +458,7 @@ def test_an_impossible_look_is_an_error(change, message):
 
 def test_impossible_inputs_are_errors():
     x = torch.zeros(1, 1, 2, 2)
-    with pytest.raises(ValueError, match="protocol 'clean' takes no images"):
-        network_input(x, x, protocol="clean", sigma=1.0)
+    with pytest.raises(ValueError, match="protocol 'sampling' takes no images"):
+        network_input(x, x, protocol="sampling", sigma=1.0)
     with pytest.raises(ValueError, match=r"sigma 0.0 must be above 0"):
         network_input(x, x, protocol="noised", sigma=0.0)

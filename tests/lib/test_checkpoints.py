@@ -9,23 +9,17 @@ import sys
 import types
 import warnings
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from modescope import checkpoints, components, files, params
+from modescope import checkpoints, files
 from modescope.checkpoints import CheckpointError
 from modescope.edm import EDMPrecond
-from modescope.exchange.arrays import read_npz
 from modescope.generators import load_generator
-from modescope.images import open_images
-from modescope.metrics.__main__ import main as score
-from modescope.metrics.moments import read_reference
-from modescope.projection import Reducer
-from modescope.store import open_activations, open_stored_images
+from tests.lib.traps import Evil
 
 CONFIG = {
     "img_resolution": 8,
@@ -224,16 +218,6 @@ def test_half_precision_tensors_and_odd_metadata_are_read_or_refused(tmp_path):
             checkpoints.read(path)
 
 
-class Evil:
-    """Unpickling this runs a command that makes a file."""
-
-    def __init__(self, target):
-        self.target = target
-
-    def __reduce__(self):
-        return (os.system, (f"touch '{self.target}'",))
-
-
 class Twisted:
     """Unpickling this calls whatever it is given: the names of a network of EDM, with other arguments."""
 
@@ -315,93 +299,6 @@ def test_references_out_of_a_pickle_and_endless_nesting_are_refused(tmp_path, ed
     path.write_bytes(b"ctorch.nn.modules.container\nModuleDict\n)Rq\x00}(V_modules\n}(Vself\nh\x00uub.")
     with pytest.raises(CheckpointError, match="nested deeper than"):
         checkpoints.read(path)
-
-
-def write_pickle(path, evil):
-    path.write_bytes(pickle.dumps(evil))
-
-
-def write_objects(path, evil):
-    values = np.array([evil], object)
-    if path.suffix == ".npz":
-        np.savez(path, data=values, labels=values, mu=values, sigma=values)
-    else:
-        np.save(path, values)
-
-
-def write_torch(path, evil):
-    torch.save({"weight": torch.zeros(1), "evil": evil}, path)
-
-
-LOADERS = {
-    "checkpoint.bin": (load_generator, (write_pickle, write_torch)),
-    "checkpoint.pt": (load_generator, (write_pickle, write_torch)),
-    "checkpoint.pth": (load_generator, (write_pickle, write_torch)),
-    "checkpoint.pkl": (load_generator, (write_pickle, write_torch)),
-    "checkpoint.safetensors": (load_generator, (write_pickle, write_torch)),
-    "array.npy": (files.read_array, (write_pickle, write_objects)),
-    "mapped.npy": (lambda path: files.read_array(path, mapped=True), (write_pickle, write_objects)),
-    "activations.npz": (read_npz, (write_pickle, write_objects)),
-    "reference.npz": (read_reference, (write_pickle, write_objects)),
-    "basis.safetensors": (components.load, (write_pickle, write_torch)),
-    "tensors.safetensors": (files.read_tensors, (write_pickle, write_torch)),
-    "table.parquet": (files.read_table, (write_pickle,)),
-    "record.json": (files.read_json, (write_pickle,)),
-    "packed/train_data_batch_1.npz": (
-        lambda path: open_images("imagenet-npz", path.parent).read(np.array([0])),
-        (write_pickle, write_objects),
-    ),
-    "photos/n01440764/one.JPEG": (
-        lambda path: open_images("folder", path.parents[1], 8).read(np.array([0])),
-        (write_pickle,),
-    ),
-    "map/reducer.json": (lambda path: Reducer.load(path.parent), (write_pickle,)),
-    "acts/manifest.json": (lambda path: open_activations(path.parent), (write_pickle,)),
-    "images/manifest.json": (lambda path: open_stored_images(path.parent), (write_pickle,)),
-}
-
-
-@pytest.mark.parametrize(("name", "written"), [(name, way) for name, (_, ways) in LOADERS.items() for way in ways])
-def test_no_loader_of_the_project_runs_what_a_file_holds(tmp_path, target, name, written):
-    path = tmp_path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written(path, Evil(target))
-    assert b"touch" in path.read_bytes()
-    with pytest.raises(ValueError, match=f"{path.stem}|Object arrays cannot be loaded|pickled .object. data"):
-        LOADERS[name][0](path)
-
-
-@pytest.mark.parametrize("written", [write_pickle, write_objects])
-def test_the_scoring_command_refuses_arrays_of_objects(tmp_path, target, capsys, written):
-    path = tmp_path / "scored.npy"
-    written(path, Evil(target))
-    assert score([str(path), str(path)]) == 2
-    assert "scored.npy cannot be read" in capsys.readouterr().err
-
-
-def test_a_stored_shard_of_objects_is_refused(tmp_path, target):
-    """The folder's manifest is true, the shard itself a pickle."""
-    shard = tmp_path / "acts/layer/00000.npy"
-    shard.parent.mkdir(parents=True)
-    write_objects(shard, Evil(target))
-    with pytest.raises(files.DamagedFileError, match=r"00000.npy cannot be read"):
-        files.read_array(shard, mapped=True)
-
-
-def test_a_reducer_whose_arrays_are_a_pickle_is_refused(tmp_path, target):
-    write_pickle(tmp_path / "reducer.safetensors", Evil(target))
-    record = {"format": 1, "settings": {}, "curve": {}, "versions": {}, "sha256": ""}
-    for number in (1, 2, 3):
-        files.write_json(tmp_path / "reducer.json", {**record, "format": number})
-        with pytest.raises(ValueError, match="reducer"):
-            Reducer.load(tmp_path)
-
-
-def test_parameters_that_ask_yaml_for_an_object_are_refused(tmp_path, target):
-    path = Path(tmp_path, "params.yaml")
-    path.write_text(f"seed: !!python/object/apply:os.system [\"touch '{target}'\"]\n", encoding="utf-8")
-    with pytest.raises(params.ParamsError, match="is no valid YAML"):
-        params.load(path)
 
 
 def test_a_config_that_the_network_does_not_take_is_named(tmp_path, network):

@@ -272,6 +272,7 @@ def project(tmp_path, monkeypatch):
     raw["real"] |= {"num_samples": 40}
     raw["generate"] |= {"num_samples": 20, "batch_size": 8, "shard_rows": 16}
     raw["generators"] = {"one": raw["generators"]["dmd2"] | how}
+    raw["inversion"]["generators"] = raw["reach"]["generators"] = []
     raw["views"]["default"] |= {"network": "net.safetensors", "layers": ["encoder_bottleneck", "midblock"]}
     raw["capture"] |= {"batch_size": 8, "shard_rows": 16}
     raw["capture"]["basis"] |= {"components": 4, "rows": 16}

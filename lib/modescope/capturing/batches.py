@@ -89,7 +89,7 @@ def _landing(values: Mapping[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
     """Start copying to the CPU; the call that is returned waits for it. From a GPU the copy overlaps what comes next."""
     away = [value for value in values.values() if value.device.type == "cuda"]
     if not away:
-        here = {name: value.cpu() for name, value in values.items()}
+        here = {name: value.cpu().contiguous() for name, value in values.items()}
         return lambda: here
     host = {name: torch.empty(v.shape, dtype=v.dtype, pin_memory=True) for name, v in values.items()}
     for name, value in values.items():

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from modescope.capturing.look import PCA, RECONSTRUCTION, Look, network_input
 from modescope.components import Components
-from modescope.generators import Generator, arithmetic
+from modescope.extractors import Extractor
+from modescope.generators import Generator
+from modescope.runtime import arithmetic
 from modescope.taps import capture
 
 NEAR = 1.5  # a sampler's step stands for a noise level up to this factor away
@@ -83,6 +85,11 @@ class Lens:
     """A network made ready for a look: weights in its precision, basis on its device. Make it once for many batches."""
 
     def __init__(self, network: Generator, look: Look) -> None:
+        if isinstance(network.network, Extractor) != (look.protocol == "clean"):
+            raise ValueError(
+                f"protocol is {look.protocol!r} and the network of family {network.family!r}; feature networks (pixels, "
+                "torchscript) look at clean images, generators at images with a noise level: take the protocol that fits"
+            )
         self.look = look
         self.network = network.cast(look.precision)
         self.paths = self.network.module_paths(look.layers)
@@ -100,7 +107,7 @@ class Lens:
         """Encoded images => what the look keeps of them, on the network's device."""
         found: dict[str, Tensor] = {}
         images: dict[str, Tensor] = {}
-        for sigma in self.look.sigmas:
+        for sigma in self.look.sigmas or (0.0,):
             noised = network_input(x, noise, protocol=self.look.protocol, sigma=sigma)
             level = torch.full((len(x),), sigma, dtype=torch.float32, device=x.device)
             whole = reconstruct and not images

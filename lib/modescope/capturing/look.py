@@ -13,14 +13,14 @@ from torch import Tensor
 
 from modescope import seeds
 from modescope.components import Components
-from modescope.generators import check_precision
+from modescope.runtime import check_precision
 
 CAPTURE_VERSION = 1
 """Part of every configuration hash of captured values. Raise it when the same request gives other bytes."""
 
-PROTOCOLS = ("noised", "scaled", "sampling")
+PROTOCOLS = ("noised", "scaled", "sampling", "clean")
 """`noised`: input x + sigma n, n from the sample's own stream; `scaled`: input x * sigma, no noise; `sampling`: what the
-generator computes while it samples, at the step whose noise level is nearest to sigma."""
+generator computes while it samples, at the step whose noise level is nearest to sigma; `clean`: input x, no noise level."""
 
 KEEPS = ("full", "mean", "pca")
 """`full`: (N, C, H, W) of each layer; `mean`: its spatial means (N, C, 1, 1); `pca`: all layers on a basis and
@@ -33,7 +33,8 @@ RECONSTRUCTION = "x0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How a view looks at images: layers (friendly names or module paths), protocol, noise levels, what is kept of them.
+    """How a view looks at images: layers (friendly names or module paths), protocol, noise levels (none for `clean`), what is
+    kept of them.
 
     `basis` is the one that `pca` projects on: fitted on the same layers and noise levels, kept in full (`fit_basis`).
     `root` is the seed from which, with a sample's id, its noise is drawn: the same noise at every level.
@@ -50,7 +51,11 @@ class Look:
     def __post_init__(self) -> None:
         if not self.layers or len(set(self.layers)) != len(self.layers):
             raise ValueError(f"layers are {self.layers}; name at least one layer, and each once")
-        if not self.sigmas or len({f"{sigma:g}" for sigma in self.sigmas}) != len(self.sigmas):
+        if self.protocol == "clean" and self.sigmas:
+            raise ValueError(f"sigmas are {self.sigmas}; protocol 'clean' looks at images without noise: give none, ()")
+        if (not self.sigmas and self.protocol != "clean") or len({f"{sigma:g}" for sigma in self.sigmas}) != len(
+            self.sigmas
+        ):
             raise ValueError(f"sigmas are {self.sigmas}; give at least one noise level, and each once (to 6 digits)")
         for sigma in self.sigmas:
             if not 0 < sigma < math.inf:
@@ -86,6 +91,8 @@ def network_input(
     x: Float[Tensor, "N C H W"], noise: Float[Tensor, "N C H W"] | None, *, protocol: str, sigma: float
 ) -> Float[Tensor, "N C H W"]:
     """Clean images => what the network sees under a protocol."""
+    if protocol == "clean":
+        return x
     if not sigma > 0:
         raise ValueError(f"sigma {sigma} must be above 0: the network is conditioned on ln(sigma)")
     if protocol == "scaled":

@@ -6,13 +6,16 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 
 from tqdm import tqdm
 
 from modescope import datasets, files, launching, params, plan, runtime
+from modescope.extractors import Extractor, Preprocessing
 from modescope.generators import Generator, load_generator
+from modescope.plan import Evaluation
 
 DATA = Path("data")
 SPARE = 0.05
@@ -24,24 +27,31 @@ BUDGET = 10.0
 def costs(chosen: params.Params, *, timed: bool) -> list[plan.Cost]:
     """What each step costs; `timed`: with the networks measured, on the device of the parameters."""
     real, asked = datasets.choose(chosen.real, chosen.seed), chosen.runtime
-    machine = launching.machine(asked.device, asked.threads, launch=asked.launch, address=asked.address)
+    options = asked.model_dump(include=set(runtime.OPTIONS))
+    machine = launching.machine(asked.device, asked.threads, launch=asked.launch, address=asked.address, **options)
     works = list(plan.works(chosen, real, DATA, machine))
     device = asked.device if timed else "cpu"
 
     @lru_cache(maxsize=1)
-    def load(checkpoint: str, family: str, precision: str) -> Generator:
-        return load_generator(checkpoint, family, device=device).cast(precision)
+    def loaded(checkpoint: str, family: str, precision: str, how: Preprocessing | None) -> Generator:
+        found = load_generator(checkpoint, family, asdict(how) if how else None, device=device).cast(precision)
+        side = real.source.resolution
+        clean = isinstance(found.network, Extractor)
+        return replace(found, latent_shape=(real.source.channels, side, side)) if clean else found
+
+    def load(kind: Evaluation) -> Generator:
+        return loaded(kind.checkpoint, kind.family, kind.precision, kind.preprocessing)
 
     kinds = list(dict.fromkeys(kind for work in works if work.images > work.done for _, kind in work.evaluations))
     seconds = {}
     for kind in tqdm(kinds, desc="measuring networks", unit="network", disable=not timed):
         if timed:
-            compute = plan.computation(load(kind.checkpoint, kind.family, kind.precision), kind)
+            compute = plan.computation(load(kind), kind)
             seconds[kind] = plan.measure(compute, batch=kind.batch, budget=BUDGET / len(kinds))
     found = [plan.prepare_cost(real, DATA)]
     for work in works:
         kind = work.evaluations[0][1]
-        found.append(plan.cost_of(work, load(kind.checkpoint, kind.family, kind.precision), seconds))
+        found.append(plan.cost_of(work, load(kind), seconds))
     return found
 
 

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from modescope import sampling
+from modescope.extractors import Extractor, Preprocessing
 from modescope.generators import Generator
 from modescope.taps import capture
 
@@ -30,6 +31,7 @@ class Evaluation:
     batch: int
     layers: tuple[str, ...]
     stop: bool
+    preprocessing: Preprocessing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,9 @@ class _Denoiser(nn.Module):
 
 @torch.no_grad()
 def count_pass(generator: Generator, evaluation: Evaluation) -> Pass:
-    """Run an evaluation on the meta device, which knows shapes and no values."""
+    """Run an evaluation on the meta device, which knows shapes and no values; of an extractor, on one blank image."""
+    if isinstance(generator.network, Extractor):
+        return _count_run(generator, evaluation)
     module, batch = _Denoiser(generator), evaluation.batch
     weights = {name: value.to("meta") for name, value in [*module.named_parameters(), *module.named_buffers()]}
     rows = generator.rows(np.zeros(batch, np.int64))
@@ -104,6 +108,21 @@ def count_pass(generator: Generator, evaluation: Evaluation) -> Pass:
         torch.func.functional_call(module, weights, inputs)
     shapes = {name: tuple(acts[path].shape[1:]) for name, path in paths.items()}
     return Pass(flops=counter.get_total_flops() / batch, memory=alive.peak, shapes=shapes)
+
+
+def _count_run(generator: Generator, evaluation: Evaluation) -> Pass:
+    """A program cannot be run on shapes: one image, whose memory counts for each of the batch."""
+    network, paths = generator.network, generator.module_paths(evaluation.layers)
+    x, level = torch.zeros(1, *generator.latent_shape, device=generator.device), torch.zeros(1, device=generator.device)
+    weights = [*network.parameters(), *network.buffers()]
+    with _Alive([*weights, x]) as alive, FlopCounterMode(display=False) as counter:
+        resting = alive.now - x.nbytes
+        with capture(network, paths.values(), stop=evaluation.stop) as acts:
+            generator.denoise(x, level, None)
+    shapes = {name: tuple(acts[path].shape[1:]) for name, path in paths.items()}
+    shapes = {name: shape if len(shape) == 3 else (*shape, 1, 1) for name, shape in shapes.items()}
+    memory = resting + evaluation.batch * (alive.peak - resting)
+    return Pass(flops=counter.get_total_flops(), memory=memory, shapes=shapes)
 
 
 def evaluations(sampler: str, steps: int) -> int:

@@ -11,8 +11,10 @@ import torch
 
 from modescope import sampling
 from modescope.capturing import Look, capture_batch
-from modescope.generators import Generator, arithmetic
+from modescope.extractors import Extractor
+from modescope.generators import Generator
 from modescope.plan.counting import Evaluation
+from modescope.runtime import arithmetic
 
 AGAIN = 2
 """How often the largest batch is measured once more."""
@@ -56,7 +58,13 @@ def computation(generator: Generator, evaluation: Evaluation) -> Callable[[int],
 
 
 def _captured(generator: Generator, evaluation: Evaluation) -> Callable[[int], object]:
-    look = Look(layers=evaluation.layers, sigmas=(1.0,), precision=evaluation.precision)
+    clean = isinstance(generator.network, Extractor)
+    look = Look(
+        layers=evaluation.layers,
+        sigmas=() if clean else (1.0,),
+        protocol="clean" if clean else "noised",
+        precision=evaluation.precision,
+    )
     blank = generator.decode(torch.zeros(1, *generator.latent_shape, device=generator.device))
 
     def compute(count: int) -> object:

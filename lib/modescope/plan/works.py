@@ -14,7 +14,7 @@ import torch
 from modescope import jobs, store
 from modescope.datasets import Chosen
 from modescope.files import DamagedFileError
-from modescope.generators import Generator
+from modescope.generators import Generator, settled_precision
 from modescope.params import CaptureParams, GenerateParams, Params
 from modescope.plan.costs import Cost
 from modescope.plan.counting import Evaluation, count_pass, evaluations
@@ -94,7 +94,7 @@ def _generate(params: Params, name: str, images: int, done: int) -> Work:
     kind = Evaluation(
         checkpoint=how.checkpoint,
         family=how.family,
-        precision="float32",
+        precision=params.generate.precision,
         batch=params.generate.batch_size,
         layers=tuple(how.mask_layers) if how.masks == "stored" else (),
         stop=False,
@@ -108,23 +108,24 @@ def _looking(params: Params, view: str, *, stop: bool, checkpoint: str | None = 
     return Evaluation(
         checkpoint=checkpoint or settings.network,
         family=settings.family,
-        precision=params.capture.precision,
+        precision=settled_precision(params.capture.precision, settings.family),
         batch=params.capture.batch_size,
         layers=tuple(settings.layers),
         stop=stop,
+        preprocessing=jobs.preprocessing_of(settings),
     )
 
 
 def _capture(params: Params, view: str, source: str, images: int, done: int) -> Work:
     """The levels' passes end after the last layer; reconstructions take the first one to its end, sampling all."""
     settings, how = params.view(view), params.capture
-    levels = len(settings.sigmas)
+    levels = max(1, len(settings.sigmas))  # clean images are looked at once
     if jobs.protocol_of(params, view, source) == "sampling":
         made = params.generator(source)
         whole = _looking(params, view, stop=False, checkpoint=made.checkpoint)
         each = [(evaluations(made.sampler, made.steps), whole)]
     else:
-        ends = int(how.reconstructions)
+        ends = int(how.reconstructions and settings.protocol != "clean")
         each = [(ends, _looking(params, view, stop=False)), (levels - ends, _looking(params, view, stop=True))]
     return Work(
         step=f"capture {view} {source}",
@@ -135,13 +136,13 @@ def _capture(params: Params, view: str, source: str, images: int, done: int) -> 
         levels=levels,
         components=how.basis.components,
         itemsize=np.dtype(how.dtype).itemsize,
-        image=how.reconstructions,
+        image=how.reconstructions and settings.protocol != "clean",
     )
 
 
 def _basis(params: Params, view: str, images: int, done: int) -> Work:
     """Full captures of some real images, of which nothing stays but the components that are fitted on them."""
-    each = ((len(params.view(view).sigmas), _looking(params, view, stop=True)),)
+    each = ((max(1, len(params.view(view).sigmas)), _looking(params, view, stop=True)),)
     return Work(step=f"basis {view}", images=images, done=done, evaluations=each, keep="pca", image=False)
 
 
