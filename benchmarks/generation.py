@@ -2,15 +2,16 @@
 
     python -m benchmarks.generation [generator] [--large]     => lines; --large: the 296M network, random weights, instead
 
-Runs in the repository root on what the pipeline made. Times are medians; two cores, nothing else running.
+Runs in the repository root on what the pipeline made. Each line ends with the number asked for, in brackets. Where two
+things are compared they take turns, and the least time of each counts: what the work costs when nothing else runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,24 @@ from modescope.capturing import capture_batch, flatten
 from modescope.edm import IMAGENET64, EDMPrecond
 from modescope.generators import Generator, edm_layers, load_generator
 from modescope.inversion import Descent, Inversions
-from modescope.jobs import look_of
+from modescope.jobs import invert_job, look_of
 from modescope.projection import Reducer
+from modescope.records import Mask, Span
 
 SAMPLES, BATCH = 1792, 256
-OTHERS = 128  # images of each other kind
+TURNS = 25
+BACKWARDS = 64  # images that the teacher's sampler is run backwards from
 
 
-def timed(action: Callable[[], Any], repeats: int) -> list[float]:
-    action()  # warm
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - start)
+def least(actions: Mapping[str, Callable[[], Any]], turns: int) -> dict[str, float]:
+    """Seconds of each action, taken in turn: the least of so many, after one that warms up."""
+    seconds = dict.fromkeys(actions, math.inf)
+    for turn in tqdm(range(turns + 1), desc=", ".join(actions), unit="turn", leave=False, dynamic_ncols=True):
+        for name, action in actions.items():
+            start = time.perf_counter()
+            action()
+            if turn:
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
     return seconds
 
 
@@ -59,24 +64,32 @@ def same_in_every_batch(generator: Generator, root: int) -> None:
 
 
 def speed(generator: Generator, root: int) -> None:
-    rate = SAMPLES / statistics.median(timed(lambda: batched(generator, root, BATCH), 3))
-    print(f"one step, batches of {BATCH}, seeds to uint8: {rate:,.0f} images/s (wanted 400)")
+    seconds = least({"images": lambda: batched(generator, root, BATCH)}, 3)["images"]
+    print(f"one step, batches of {BATCH}, seeds to uint8: {SAMPLES / seconds:,.0f} images/s (400)")
 
 
-def mask_cost(generator: Generator, root: int) -> None:
-    """Alternating, so that both see the same machine."""
-    indices = np.arange(BATCH)
+def mean_of_five(generator: Generator, root: int, layers: Sequence[str]) -> Mask:
+    paths = list(generator.module_paths(layers).values())
+    values = masking.recomputed(generator, np.arange(5), None, root, paths)
+    return masking.mean_mask(values, list("abcde"), source="recorded", sigma=generator.sigma_max)
+
+
+def mask_cost(generator: Generator, root: int, size: int, turns: int) -> None:
+    """Against no mask: with the mask alone, and with what it held and replaced brought back."""
+    indices = np.arange(size)
     labels = sampling.balanced_labels(indices, generator.num_classes)
     noise = sampling.latents(root, indices, generator.latent_shape)
-    paths = list(generator.module_paths(["encoder_bottleneck", "midblock"]).values())
-    values = masking.recomputed(generator, np.arange(5), None, root, paths)
-    mask = masking.mean_mask(values, list("abcde"), source="recorded", sigma=generator.sigma_max)
-    ratios = []
-    for _ in range(15):
-        free, held = (timed(lambda m=m: masking.generate(generator, noise, labels, m), 1)[0] for m in (None, mask))  # type: ignore[misc]
-        ratios.append(held / free)
+    mask = mean_of_five(generator, root, ["encoder_bottleneck", "midblock"])
+    ways: dict[str, Callable[[], Any]] = {
+        "unmasked": lambda: masking.generate(generator, noise, labels, None),
+        "masked": lambda: masking.generate(generator, noise, labels, mask, keep=False),
+        "masked and kept": lambda: masking.generate(generator, noise, labels, mask),
+    }
+    seconds = least(ways, turns)
+    alone, kept = (seconds[way] / seconds["unmasked"] for way in ("masked", "masked and kept"))
     print(
-        f"masked batch of {BATCH}, bottleneck and midblock: {statistics.median(ratios):.3f} times unmasked (wanted 1.02)"
+        f"masked batch of {size}, bottleneck and midblock: {alone:.3f} times unmasked (1.02); with the held and computed "
+        f"values brought back {kept:.3f}"
     )
 
 
@@ -85,42 +98,51 @@ def single(generator: Generator, settings: params.Params, machine: runtime.Runti
     network = load_generator(view.network, view.family, device=machine.device)
     reducer = Reducer.load(data / "maps/default/reducer")
     look = look_of(settings, "default", machine, data / "activations/default/real/basis.safetensors")
-    paths = list(generator.module_paths(["encoder_bottleneck"]).values())
-    values = masking.recomputed(generator, np.arange(5), None, settings.seed, paths)
-    mask = masking.mean_mask(values, list("abcde"), source="recorded", sigma=generator.sigma_max)
+    mask = mean_of_five(generator, settings.seed, ["encoder_bottleneck"])
     noise, labels = masking.fresh_noise(0, generator.latent_shape), np.array([0])
 
     def whole() -> None:
         pixels = masking.generate(generator, noise, labels, mask).pixels
         reducer.transform(flatten(capture_batch(network, pixels, ["made/0"], labels, look)))
 
-    seconds = timed(whole, 15)
-    print(f"one masked image with capture and projection: {1e3 * statistics.median(seconds):.0f} ms (wanted 150)")
+    seconds = least({"one masked image": whole}, TURNS)["one masked image"]
+    print(f"one masked image with capture and projection: {1e3 * seconds:.0f} ms (150)")
 
 
-def inverted(generator: Generator, name: str, root: int) -> None:
-    """The real images from the nearest generated samples; then, as calibration, the generator's own and other images."""
-    real, fake = datasets.open_set("data/real"), datasets.open_set(f"data/fake/{name}")
-    pixels, labels = real.read(np.arange(len(real))), real.labels
-    made = fake.read(np.arange(len(fake)))
-    few = np.arange(OTHERS)
-    noise = sampling.latents(root + 1, few, generator.latent_shape)
-    own = masking.generate(generator, noise, labels[few], None).pixels
-    sets = {"real": (pixels, labels), "own samples": (own, labels[few])}
-    sets |= {kind: (images, labels[few]) for kind, images in inversion.other_images(pixels[few], root).items()}
-    errors: dict[str, np.ndarray] = {}
-    for kind, (images, asked) in sets.items():
-        start = time.perf_counter()
-        near = inversion.nearest_samples(images, made, 2, labels=asked, made_labels=fake.labels)
-        ids = [f"{kind}/{i}" for i in range(len(images))]
-        run = Inversions(generator=generator, pixels=images, ids=ids, asked=asked, root=root, starts=near)
-        errors[kind] = inversion.joined(list(tqdm(run, desc=kind, unit="batch", dynamic_ncols=True))).error
-        took, quantiles = time.perf_counter() - start, np.quantile(errors[kind], [0.5, 0.9, 0.99])
-        told = inversion.separation(errors["real"], errors[kind])
-        print(
-            f"inversion, {kind}: {len(images)} images in {took:.0f} s, error <= .01 for {(errors[kind] <= 0.01).mean():.1%}, "
-            f"median {quantiles[0]:.4f}, 90% {quantiles[1]:.4f}, 99% {quantiles[2]:.4f}; real ones smaller in {told:.1%}"
-        )
+def inverted(settings: params.Params, name: str, machine: runtime.Runtime) -> None:
+    """All images of the stage `invert`, without its shards: the calibration, then the real ones."""
+    job, enough = invert_job(settings, name, Path("data"), machine), settings.inversion.enough
+    listed, errors, seconds = job.listed(), [], []
+    rows = job.open()
+    starts = range(0, len(listed.ids), job.batch_size)
+    for number, first in enumerate(tqdm(starts, desc="inversion", unit="batch", dynamic_ncols=True)):
+        start, stop = time.perf_counter(), min(first + job.batch_size, len(listed.ids))
+        errors += [batch["error"] for batch in rows(Span(number=number, start=first, stop=stop))]
+        seconds.append((time.perf_counter() - start) / (stop - first) * (listed.kinds[first:stop] == "real").sum())
+    error = np.concatenate(errors)
+    told = inversion.summary({kind: error[listed.kinds == kind] for kind in ("real", *inversion.KINDS)}, enough)
+    print(
+        f"inversion of {(listed.kinds == 'real').sum()} real images: {sum(seconds):.0f} s (180; 90% with an error <= .01)"
+    )
+    for line in inversion.told_lines(told, enough):
+        print(f"inversion, {line}")
+
+
+def backwards(settings: params.Params, machine: runtime.Runtime) -> None:
+    """The teacher's deterministic sampler, from images to noise and forwards again."""
+    how, real = settings.generator("teacher"), datasets.open_set("data/real")
+    teacher = load_generator(how.checkpoint, how.family, device=machine.device)
+    rows = np.arange(min(BACKWARDS, len(real)))
+    start = time.perf_counter()
+    found = inversion.reverse(
+        teacher.denoise, teacher.encode(real.read(rows)), teacher.rows(real.labels[rows]), steps=how.steps
+    )
+    high = np.quantile(found.error, 0.9)
+    print(
+        f"teacher, Heun's sampler of {how.steps} steps backwards and forwards: {len(rows)} images in "
+        f"{time.perf_counter() - start:.0f} s, median squared error {np.median(found.error):.1e}, 90% {high:.1e}, largest "
+        f"{found.error.max():.1e}; error <= .01 for {(found.error <= 0.01).mean():.1%}"
+    )
 
 
 def large() -> None:
@@ -143,20 +165,25 @@ def large() -> None:
         with torch.no_grad():
             network(x, level, rows)
 
-    ratios, seconds = [], []
-    for _ in range(7):
-        seconds.append(timed(bare, 1)[0])
-        ratios.append(timed(lambda: masking.generate(generator, noise, labels, None), 1)[0] / seconds[-1])
-    print(
-        f"296M, one image: {statistics.median(seconds):.2f} s, {statistics.median(ratios):.3f} times the bare pass (1.05)"
-    )
+    seconds = least({"bare": bare, "generated": lambda: masking.generate(generator, noise, labels, None)}, 6)
+    bare_pass, ratio = seconds["bare"], seconds["generated"] / seconds["bare"]
+    print(f"296M, one image: {bare_pass:.2f} s, {ratio:.3f} times the bare pass (1.05)")
+    for size in (1, 2):
+        mask_cost(generator, 0, size, 4)
     image = np.zeros((1, 3, 64, 64), np.uint8)
-    run = Inversions(
-        generator=generator, pixels=image, ids=["black"], asked=labels, root=0, how=Descent(steps=2), restarts=0
+
+    def search(steps: int) -> Callable[[], Any]:
+        how = Descent(steps=steps)
+        return lambda: list(
+            Inversions(generator=generator, pixels=image, ids=["black"], asked=labels, root=0, how=how, restarts=0)
+        )
+
+    seconds = least({"one step": search(1), "three steps": search(3)}, 2)
+    step, steps = (seconds["three steps"] - seconds["one step"]) / 2, Descent().steps
+    print(
+        f"296M, inversion: {step:.1f} s a step and image, {steps * step / 60:.1f} minutes for {steps} steps: "
+        f"{step / bare_pass:.1f} bare passes a step"
     )
-    step = timed(lambda: list(run), 1)[0] / 3
-    steps = Descent().steps
-    print(f"296M, inversion: about {step:.1f} s a step and image, {steps * step / 60:.1f} minutes for {steps} steps")
 
 
 def main() -> None:
@@ -172,9 +199,10 @@ def main() -> None:
     generator = load_generator(settings.generator(options.generator).checkpoint, device=machine.device)
     same_in_every_batch(generator, settings.seed)
     speed(generator, settings.seed)
-    mask_cost(generator, settings.seed)
+    mask_cost(generator, settings.seed, BATCH, TURNS)
     single(generator, settings, machine)
-    inverted(generator, options.generator, settings.seed)
+    inverted(settings, options.generator, machine)
+    backwards(settings, machine)
 
 
 if __name__ == "__main__":

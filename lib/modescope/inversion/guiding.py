@@ -12,6 +12,7 @@ from torch import Tensor
 
 from modescope.generators import Generator
 from modescope.inversion.descent import Descent, atypical, descend
+from modescope.sampling import levels
 from modescope.taps import capture
 
 
@@ -21,7 +22,7 @@ class Guided:
 
     noise: Float32[np.ndarray, "N C H W"]
     distance: Float64[np.ndarray, " N"]
-    made: UInt8[np.ndarray, "N C H W"]
+    made: UInt8[np.ndarray, "N c h w"]
 
 
 def guide(
@@ -36,19 +37,22 @@ def guide(
 
     `features`: images in the network's space (N, C, H, W) => (N, D), differentiable (`features_of`).
     """
-    how, aim = how or Descent(), aims.to(generator.device)
-    level = torch.full((len(noise),), generator.sigma_max, device=generator.device)
+    how, aim, shape = how or Descent(), aims.to(generator.device), generator.latent_shape
 
-    def objective(unknown: Tensor) -> tuple[Tensor, Tensor]:
-        x0 = generator.denoise(unknown * generator.sigma_max, level, rows)
+    def objective(unknown: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        noise = unknown.unflatten(1, shape)
+        x0 = generator.denoise(noise * generator.sigma_max, levels(noise, generator.sigma_max), rows)
         # Features of the image as it will be shown, within [-1, 1]; the slope goes through the limits as if there were none.
         shown = x0 + (x0.clamp(-1, 1) - x0).detach()
-        return (features(shown) - aim).square().mean(1) + how.prior * atypical(unknown), x0
+        distance = (features(shown) - aim).square().mean(1)
+        return distance + how.prior * atypical(noise), distance, x0
 
-    best, _, x0 = descend(objective, noise.to(generator.device), how)
-    with torch.no_grad():
-        distance = (features(x0.clamp(-1, 1)) - aim).square().mean(1).sqrt()
-    return Guided(noise=best.cpu().numpy(), distance=distance.double().cpu().numpy(), made=generator.decode(x0))
+    met = descend(objective, noise.to(generator.device).flatten(1), how, leave=False)
+    return Guided(
+        noise=met.unknowns.unflatten(1, shape).cpu().numpy(),
+        distance=met.error.sqrt().double().cpu().numpy(),
+        made=generator.decode(met.product),
+    )
 
 
 def features_of(

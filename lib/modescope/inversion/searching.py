@@ -14,7 +14,7 @@ from torch import Tensor
 from modescope import seeds
 from modescope.generators import Generator
 from modescope.inversion.descent import Descent, atypical, descend
-from modescope.sampling import latents
+from modescope.sampling import latents, levels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Inversion:
 
     noise: Float32[np.ndarray, "N C H W"]
     error: Float64[np.ndarray, " N"]
-    made: UInt8[np.ndarray, "N C H W"]
+    made: UInt8[np.ndarray, "N c h w"]
     starts: np.ndarray
     weights: Float32[np.ndarray, "N L"] | None = None
 
@@ -134,25 +134,22 @@ class Inversions:
 
     def _search(self, rows: np.ndarray, attempt: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """One descent => noise, class weights, images in the network's space and their errors, on the CPU."""
-        generator, count = self.generator, len(rows)
-        aim = generator.encode(self.pixels[rows])
-        size = math.prod(generator.latent_shape)
-        given = self._given(rows)
-        logits = self._logits(given, count) if self.find_weights else aim.new_empty(count, 0)
-        level = torch.full((count,), generator.sigma_max, device=aim.device)
+        generator, shape = self.generator, self.generator.latent_shape
+        aim, given = generator.encode(self.pixels[rows]), self._given(rows)
+        size = math.prod(shape)
+        logits = self._logits(given, len(rows)) if self.find_weights else aim.new_empty(len(rows), 0)
 
-        def objective(unknown: Tensor) -> tuple[Tensor, Tensor]:
-            noise = unknown[:, :size].view(count, *generator.latent_shape)
-            condition = unknown[:, size:].softmax(1) if self.find_weights else given
-            x0 = generator.denoise(noise * generator.sigma_max, level, condition)
-            error = (x0 - aim).square().flatten(1).mean(1)
-            return error + self.how.prior * atypical(noise), x0
+        def objective(unknown: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            noise = unknown[:, :size].unflatten(1, shape)
+            condition = unknown[:, size:].softmax(1) if self.find_weights else None if given is None else given[which]
+            x0 = generator.denoise(noise * generator.sigma_max, levels(noise, generator.sigma_max), condition)
+            error = (x0 - aim[which]).square().flatten(1).mean(1)
+            return error + self.how.prior * atypical(noise), error, x0
 
         begin = torch.cat([self._start(rows, attempt).to(aim).flatten(1), logits], dim=1)
-        best, _, x0 = descend(objective, begin, self.how)
-        noise = best[:, :size].view(count, *generator.latent_shape)
-        weights = best[:, size:].softmax(1).cpu() if self.find_weights else None
-        return noise.cpu(), weights, x0.cpu(), (x0 - aim).square().flatten(1).mean(1).cpu()
+        met = descend(objective, begin, self.how)
+        weights = met.unknowns[:, size:].softmax(1).cpu() if self.find_weights else None
+        return met.unknowns[:, :size].unflatten(1, shape).cpu(), weights, met.product.cpu(), met.error.cpu()
 
     def _start(self, rows: np.ndarray, attempt: int) -> Float[Tensor, "N C H W"]:
         shape = self.generator.latent_shape

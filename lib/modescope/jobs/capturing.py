@@ -1,10 +1,10 @@
-"""The two long works of the pipeline as jobs: what any process needs to compute any rows of them, in plain values."""
+"""Activations of images, or of samples while they are made, in fixed batches."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,94 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from modescope import checkpoints, components, datasets, sampling, store
+from modescope import components, datasets, store
 from modescope.capturing import CAPTURE_VERSION, Captures, Look, SamplingCaptures, fit_basis
+from modescope.extractors import Preprocessing
 from modescope.files import sha256
-from modescope.generators import Generator, load_generator
-from modescope.params import Params
+from modescope.generators import Generator, identity, load_generator, settled_precision
+from modescope.jobs.generating import Batches, GenerateJob, generate_job
+from modescope.params import Params, ViewParams
 from modescope.records import RECONSTRUCTION, Span
 from modescope.runtime import Runtime, keep_memory
 from modescope.sampling import Step
-from modescope.selection import histogram_labels
-from modescope.taps import capture
-
-GENERATE_VERSION = 1
-"""Part of every configuration hash of generated images. Raise it when the same request gives other bytes."""
-
-Batches = Iterator[Mapping[str, np.ndarray]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerateJob:
-    """Samples of one generator by index. `labels_of`: the folder of the images whose labels they follow, None: `classes`
-    in turn.
-    """
-
-    runtime: Runtime
-    checkpoint: str
-    family: str
-    sampler: str
-    steps: int
-    noise: str
-    guidance: float | None
-    sigma: float
-    layers: tuple[str, ...]
-    labels_of: str | None
-    classes: int
-    root: int
-    batch_size: int
-
-    def load(self) -> Generator:
-        return load_generator(self.checkpoint, self.family, device=self.runtime.device, sigma_max=self.sigma)
-
-    def labels(self, indices: np.ndarray) -> np.ndarray:
-        """Class of each sample: with the histogram of the real images, or classes in turn."""
-        if self.labels_of is None:
-            return sampling.balanced_labels(indices, self.classes)
-        return histogram_labels(store.open_stored_images(self.labels_of).labels, indices)
-
-    def sample(self) -> Callable[[Generator, np.ndarray], Iterator[Step]]:
-        """`(generator, indices) -> steps` of these samples; the labels are read once."""
-        period = len(store.open_stored_images(self.labels_of)) if self.labels_of else self.classes
-        labels = self.labels(np.arange(period))
-        steps = sampling.sampler(self.sampler, steps=self.steps, sigma_max=self.sigma, noise=self.noise)
-
-        def sample(generator: Generator, indices: np.ndarray) -> Iterator[Step]:
-            noise = sampling.latents(self.root, indices, generator.latent_shape).to(generator.device)
-            renoise = sampling.renoising(self.root, indices.tolist(), generator.latent_shape)
-            return steps(self._denoiser(generator), noise, generator.rows(labels[indices % period]), renoise)
-
-        return sample
-
-    def _denoiser(self, generator: Generator) -> sampling.Denoiser:
-        if self.guidance is None:
-            return generator.denoise
-        return sampling.guided(generator.denoise, generator.unconditional(), self.guidance)
-
-    def open(self) -> Callable[[Span], Batches]:
-        keep_memory()
-        return partial(self._batches, self.load(), self.sample())
-
-    def _batches(
-        self, generator: Generator, sample: Callable[[Generator, np.ndarray], Iterator[Step]], span: Span
-    ) -> Batches:
-        """Fixed batches, the last one padded with the samples that would follow."""
-        paths = generator.module_paths(self.layers)
-        for start in range(span.start, span.stop, self.batch_size):
-            kept = slice(0, min(self.batch_size, span.stop - start))
-            x0, values = _last(generator, sample(generator, np.arange(start, start + self.batch_size)), paths)
-            masks = {name: values[path][kept].float().cpu().numpy() for name, path in paths.items()}
-            yield {"images": generator.decode(x0)[kept], **masks}
-
-
-def _last(
-    generator: Generator, steps: Iterator[Step], paths: Mapping[str, str]
-) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-    """The samples, and what `paths` computed in the last step."""
-    if not paths:
-        return sampling.last(steps), {}
-    with capture(generator.network, paths.values()) as values:
-        return sampling.last(steps), values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +43,7 @@ class CaptureJob:
     dtype: str
     reconstructions: bool
     generator: GenerateJob | None = None
+    preprocessing: Preprocessing | None = None
 
     def look(self) -> Look:
         return Look(
@@ -134,7 +57,10 @@ class CaptureJob:
         )
 
     def _network(self) -> Generator:
-        return load_generator(self.network, self.family, device=self.runtime.device)
+        config = asdict(self.preprocessing) if self.preprocessing else None
+        loaded = load_generator(self.network, self.family, config, device=self.runtime.device)
+        how = self.runtime
+        return loaded.prepared(self.precision, compile=how.compile, channels_last=how.channels_last)
 
     def _captures(self, network: Generator, look: Look, start: int, stop: int | None) -> Captures:
         images = datasets.open_set(self.images)
@@ -195,23 +121,18 @@ class CaptureJob:
             }
 
 
-def generate_job(params: Params, name: str, data: Path, machine: Runtime) -> GenerateJob:
-    """How the samples of a generator are made."""
-    how = params.generator(name)
-    return GenerateJob(
-        runtime=machine,
-        checkpoint=how.checkpoint,
-        family=how.family,
-        sampler=how.sampler,
-        steps=how.steps,
-        noise=how.noise,
-        guidance=how.guidance,
-        sigma=how.conditioning_sigma,
-        layers=tuple(how.mask_layers) if how.masks == "stored" else (),
-        labels_of=str(data / "real") if params.generate.labels == "real" else None,
-        classes=len(store.open_stored_images(data / "real").config["classes"]),
-        root=params.seed,
-        batch_size=params.generate.batch_size,
+def preprocessing_of(view: ViewParams) -> Preprocessing | None:
+    """What a TorchScript network of a view expects of its images."""
+    how = view.preprocessing
+    if how is None:
+        return None
+    return Preprocessing(
+        resolution=how.resolution,
+        resize=how.resize,
+        low=how.low,
+        high=how.high,
+        mean=None if how.mean is None else tuple(how.mean),
+        std=None if how.std is None else tuple(how.std),
     )
 
 
@@ -238,6 +159,7 @@ def capture_job(
     """How the images of a source are looked at under a view."""
     view = params.view(view_name)
     protocol = protocol_of(params, view_name, source)
+    made = generate_job(params, source, data, machine) if protocol == "sampling" else None
     return CaptureJob(
         runtime=machine,
         images=str(folder_of(source, data)),
@@ -248,30 +170,14 @@ def capture_job(
         protocol=protocol,
         keep=view.keep,
         basis=str(basis) if basis else None,
-        precision=params.capture.precision,
+        precision=settled_precision(params.capture.precision, view.family),
         root=params.seed,
         batch_size=params.capture.batch_size,
         dtype=params.capture.dtype,
-        reconstructions=params.capture.reconstructions,
-        generator=generate_job(params, source, data, machine) if protocol == "sampling" else None,
+        reconstructions=params.capture.reconstructions and protocol != "clean",
+        generator=replace(made, precision=params.capture.precision) if made else None,
+        preprocessing=preprocessing_of(view),
     )
-
-
-def generate_config(job: GenerateJob, name: str) -> dict[str, Any]:
-    """All that decides the bytes of a sample, but its index and label."""
-    return {
-        "version": GENERATE_VERSION,
-        "generator": name,
-        "checkpoint_hash": sha256(checkpoints.find(Path(job.checkpoint))),
-        "sampler": job.sampler,
-        "steps": job.steps,
-        "noise": job.noise if job.sampler == "few-step" else None,
-        "guidance": job.guidance,
-        "sigma": job.sigma,
-        "layers": list(job.layers),
-        "seed": job.root,
-        "runtime": job.runtime.record(),
-    }
 
 
 def look_of(params: Params, view_name: str, machine: Runtime, basis: Path) -> Look:
@@ -284,8 +190,8 @@ def capture_config(job: CaptureJob, view: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides the bytes of a capture, but which samples of the image set it is of. ValueError where samples
     of another network than the view's are to be recorded while they are made.
     """
-    network_hash = sha256(checkpoints.find(Path(job.network)))
-    if job.generator is not None and sha256(checkpoints.find(Path(job.generator.checkpoint))) != network_hash:
+    network_hash = identity(job.network, job.family)
+    if job.generator is not None and identity(job.generator.checkpoint, job.generator.family) != network_hash:
         raise ValueError(
             f"protocol sampling records {job.generator.checkpoint}, but the view's network is {job.network}; activations "
             "of two networks do not compare: give the view that checkpoint as its network, or use protocol noised"
