@@ -45,7 +45,8 @@ def borrowed(root: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").mkdir()
-        (folder / "params.yaml").symlink_to(root / "params.yaml")
+        for part in ("params.yaml", "metrics"):
+            (folder / part).symlink_to(root / part)
         for part in (root / "data").iterdir():
             if part.name != "made":
                 (folder / "data" / part.name).symlink_to(part)

@@ -22,8 +22,10 @@ from bokeh.models import (
     TextInput,
 )
 
+from modescope.making import Kept
+
 from . import state as picks
-from .making import Kept, Studio, Wish
+from .making import Studio, Wish
 from .resources import Side
 from .state import State
 from .views import Cards, Map, held_words, panel
@@ -245,7 +247,7 @@ class Desk:
 
     @guarded
     def _made(self, kept: Kept) -> None:
-        here = (kept.recipe.view, kept.recipe.generator) == (self.state.view, self.state.generator)
+        here = (kept.recipe.aim.view, kept.recipe.generator) == (self.state.view, self.state.generator)
         self._become(picks.made(self.state, kept.id) if here else picks.stopped(self.state))
 
     @guarded
@@ -278,6 +280,7 @@ class Desk:
         """What follows the choice of view and generator alone: points, legend, layers that can be held."""
         state, w = self.state, self.widgets
         self.map.show_generator(state.view, state.generator)
+        self._controls = self.project.controls(state.generator)
         names = list(self.project.on(state.view))
         w.generator.options, w.generator.value = names, state.generator
         choices = list(self.project.choices(state.generator))
@@ -307,5 +310,6 @@ class Desk:
         w.find.disabled = state.selected is None
         w.generate.disabled = obstacle is not None
         w.status.text = f"<p class='status'>{html.escape(obstacle or 'Ready: conditioned on the selected class.')}</p>"
-        w.held.text = f"<p class='note'>{held_words(self.project.choices(state.generator).get(state.hold, ()))}</p>"
+        layers = self.project.choices(state.generator).get(state.hold, ())
+        w.held.text = f"<p class='note'>{held_words(layers, self._controls)}</p>"
         w.seed.value = state.seed

@@ -10,10 +10,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float32, Int32, UInt8
 from PIL import Image
 
-from modescope import datasets, params, store
+from modescope import datasets, files, params, store
 from modescope.files import DamagedFileError
 from modescope.params import Params
 from modescope.store import Images
@@ -129,6 +130,12 @@ class Project:
         }
         return {words: names for words, names in offered.items() if names and set(names) <= set(layers)}
 
+    def controls(self, generator: str) -> pd.DataFrame:
+        """What masks were measured to control in a generator (`python -m modescope.control`); empty where nobody has."""
+        path = self.root / "metrics" / f"mask_control.{generator}.csv"
+        empty = pd.DataFrame(columns=["source", "layers", "control", "diversity"])
+        return files.read_table(path) if path.is_file() else empty
+
     def why_not(self, view: str, generator: str) -> str | None:
         """Why nothing can be generated with this generator on this view, in words; None if it can."""
         how = self.params.generators[generator]
@@ -146,7 +153,7 @@ class Project:
         if lacking := [name for name in how.mask_layers if how.masks == "stored" and name not in stored]:
             return f"data/fake/{generator} holds no values of {lacking[0]}: run `dvc repro`."
         for what, path in (("generator", self.checkpoint(generator)), ("feature network", self.network(view))):
-            if not path.is_file():
+            if not path.exists():
                 return f"The checkpoint of the {what} is missing ({path.relative_to(self.root)}): run `dvc checkout`."
         if not (self.root / "data/maps" / view / "reducer/reducer.json").is_file():
             return f"The fitted map is missing (data/maps/{view}/reducer): run `dvc checkout`."

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from bokeh.document import Document
 from bokeh.models import ColumnDataSource, CustomJS, DataRange1d, Div, GlyphRenderer
 from bokeh.palettes import turbo
@@ -14,8 +15,8 @@ from bokeh.plotting import figure
 from bokeh.transform import linear_cmap
 
 from modescope.figures import PALETTE
+from modescope.making import Kept
 
-from .making import Kept
 from .resources import Project, Side
 from .state import State
 
@@ -152,18 +153,18 @@ class Map:
 
     def show_made(self, state: State, history: Sequence[Kept]) -> None:
         """A star where each image landed; for the one on display also its aim and the line between."""
-        landed = np.array([kept.landed for kept in history], np.float32).reshape(-1, 2)
+        landed = np.array([place[:2] for kept in history if (place := kept.landed)], np.float32).reshape(-1, 2)
         put(
             self.made,
             x=landed[:, 0],
             y=landed[:, 1],
             size=np.array([24 if kept.id == state.shown else 13 for kept in history], np.float32),
-            label=np.array([kept.recipe.label for kept in history], np.int32),
+            label=np.array([kept.recipe.label or 0 for kept in history], np.int32),
             id=[kept.id for kept in history],
         )
         shown = [kept for kept in history if kept.id == state.shown]
-        aim = np.array([kept.recipe.aim for kept in shown], np.float32).reshape(-1, 2)
-        end = np.array([kept.landed for kept in shown], np.float32).reshape(-1, 2)
+        aim = np.array([kept.recipe.aim.place[:2] for kept in shown], np.float32).reshape(-1, 2)
+        end = np.array([place[:2] for kept in shown if (place := kept.landed)], np.float32).reshape(-1, 2)
         put(self.aims, x=aim[:, 0], y=aim[:, 1])
         put(self.links, x=aim[:, 0], y=aim[:, 1], x1=end[:, 0], y1=end[:, 1])
 
@@ -210,6 +211,11 @@ class Cards:
         ]
         return f"{head}<div class='strip'>{''.join(thumbs)}</div>"
 
+    def _asked(self, kept: Kept) -> str:
+        """The class that an image was conditioned on."""
+        label = kept.recipe.label
+        return "no class" if label is None else f"class {self.project.classes[label]}"
+
     def result(self, kept: Kept | None, fits: bool) -> str:
         if kept is None:
             return "<h2>Generated</h2><p class='hint'>Nothing on display.</p>"
@@ -220,15 +226,16 @@ class Cards:
             f"<figure>{self.image(kept.id + end, size, title=words)}<figcaption>{words}</figcaption></figure>"
             for end, words, size in parts
         )
-        away = float(np.hypot(*np.subtract(kept.landed, made.aim)))
-        where = (
-            f"landed {away:.2f} map units from its aim"
-            if fits
-            else "made for an earlier map, so it is not drawn on this one"
-        )
+        where = "made for an earlier map, so it is not drawn on this one"
+        if fits and kept.landed is not None:
+            where = (
+                f"landed {float(np.linalg.norm(np.subtract(kept.landed, made.aim.place))):.2f} map units from its aim"
+            )
+        if fits and kept.record["relative"] is not None:
+            where += f", in features {kept.record['relative']:.2f} of the distance without mask"
         return (
             f"<h2>Generated</h2><div class='three'>{shown}</div>"
-            f"<p>class {html.escape(self.project.classes[made.label])}, seed {made.seed}<br>{where}<br>"
+            f"<p>{html.escape(self._asked(kept))}, seed {made.seed}<br>{where}<br>"
             f"held: {html.escape(', '.join(made.layers))}<br><code>{html.escape(kept.id)}</code></p>"
         )
 
@@ -241,7 +248,7 @@ class Cards:
                 kept.id,
                 "small green" if kept.id == state.shown else "small",
                 event=f"show {kept.id}",
-                title=f"class {self.project.classes[kept.recipe.label]}, seed {kept.recipe.seed}, {kept.id}",
+                title=f"{self._asked(kept)}, seed {kept.recipe.seed}, {kept.id}",
             )
             for kept in history
         ]
@@ -274,8 +281,8 @@ class Cards:
         )
 
 
-def held_words(layers: Sequence[str]) -> str:
-    """What holding these layers fixes and what it leaves free."""
+def held_words(layers: Sequence[str], controls: pd.DataFrame) -> str:
+    """What holding these layers fixes and what it leaves free, and what that was measured to control."""
     if not layers:
         return "No layer of this generator can be held."
     if "midblock" in layers:
@@ -284,4 +291,12 @@ def held_words(layers: Sequence[str]) -> str:
         rest = "Every skip connection is fixed too: only the class still acts, and seeds hardly differ."
     else:
         rest = "It also feeds the skip connection into the first decoder block. Class, noise and other skips stay free."
-    return f"Held: the neighbours' mean of <b>{html.escape(', '.join(layers))}</b>. {rest}"
+    found = controls[controls["layers"] == " ".join(layers)].to_dict("records")
+    names = {"recorded": "generated neighbours", "nearest": "real neighbours"}
+    measured = [
+        f"{line['control']:.2f} at diversity {line['diversity']:.2f} with {names[line['source']]}"
+        for line in found
+        if line["source"] in names
+    ]
+    quoted = f" Distance to the aim over that without a mask: {', '.join(measured)}." if measured else ""
+    return f"Held: the neighbours' mean of <b>{html.escape(', '.join(layers))}</b>. {rest}{quoted}"

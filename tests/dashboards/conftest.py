@@ -36,6 +36,7 @@ def settings() -> dict:
         "student": {**one_step, "checkpoint": "data/checkpoints/student.safetensors"},
         "absent": {**one_step, "checkpoint": "data/checkpoints/absent.safetensors"},
     }
+    raw["inversion"]["generators"] = raw["reach"]["generators"] = ["student"]
     raw["runtime"] |= {"device": "cpu", "threads": 1}
     raw["views"] = {"default": {**raw["views"]["default"], "network": "data/checkpoints/teacher.safetensors"}}
     raw["capture"] = {**raw["capture"], "batch_size": 30}

@@ -161,7 +161,7 @@ def test_a_visitor_selects_picks_generates_and_finds_it_again(address: str, root
         (made,) = (root / "data/made/student").glob("*.json")
         record = files.read_json(made)
         _, arrays = store.read_made(made.parent, record["id"])
-        assert len(record["recipe"]["neighbours"]) == 5
+        assert len(record["recipe"]["aim"]["ids"]) == 5
         assert arrays["image"].std() > 5
         assert (arrays["image"] != arrays["free"]).any()
         for figure, what in enumerate(("image", "free", "mean")):

@@ -104,13 +104,13 @@ def test_a_generated_image_is_shown_and_is_there_after_a_reload(
     generate(page)
     (record,) = (fresh_root / "data/made/student").glob("*.json")
     made = files.read_json(record)
-    assert made["recipe"]["label"] == 5
-    assert made["recipe"]["neighbours"] == ["real/6", "fake/student/3"]
+    assert made["recipe"]["condition"] == [[5, 1.0]]
+    assert made["recipe"]["aim"]["ids"] == ["real/6", "fake/student/3"]
     for ending in ("", "/free", "/mean"):
         assert f"thumb/{made['id']}{ending}" in text(page, "result")
     star, aim = (page.get_model_by_name(f"marks {name}") for name in ("made", "aims"))
     assert [star.data_source.data[c][0] for c in "xy"] == pytest.approx(made["landed"], rel=1e-5)
-    assert [aim.data_source.data[c][0] for c in "xy"] == pytest.approx(made["recipe"]["aim"], rel=1e-5)
+    assert [aim.data_source.data[c][0] for c in "xy"] == pytest.approx(made["recipe"]["aim"]["place"], rel=1e-5)
 
     again = opened(fresh_root, monkeypatch)
     assert made["id"] in text(again, "history")

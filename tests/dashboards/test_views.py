@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 
 from dashboards.explorer import views
 from dashboards.explorer.resources import load
@@ -50,3 +51,19 @@ def test_eight_pixels_stay_pixels_and_sixty_four_are_enlarged_smoothly(project_r
     photos = replace(project, generators={"student": large})
     assert views.fine(photos)
     assert 'class="large fine"' in views.Cards(photos, "").image("real/1", "large")
+
+
+def test_what_a_mask_was_measured_to_control_is_quoted_for_these_layers_alone() -> None:
+    table = pd.DataFrame(
+        {
+            "source": ["recorded", "nearest", "recorded"],
+            "layers": ["encoder_bottleneck", "encoder_bottleneck", "encoder_bottleneck midblock"],
+            "control": [0.71, 0.74, 0.5],
+            "diversity": [0.61, 0.62, 0.3],
+        }
+    )
+    words = views.held_words(["encoder_bottleneck"], table)
+    assert "without a mask: 0.71 at diversity 0.61 with generated neighbours, 0.74" in words
+    assert "0.50" not in words
+    assert "diversity" not in views.held_words(["encoder_block_1"], table)
+    assert "diversity" not in views.held_words(["encoder_bottleneck"], table.iloc[:0])

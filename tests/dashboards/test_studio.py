@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
-from dashboards.explorer.making import Studio, Wish, mean_image
+from dashboards.explorer.making import Studio, Wish
 from dashboards.explorer.resources import EmptyProjectError, load, png
 from modescope import files, masking, params, store
 from modescope.generators import load_generator
+from modescope.making import mean_image
 from modescope.params import Params
 from stages.capture import capture
 from stages.fit import fit
@@ -69,7 +70,7 @@ def test_values_that_were_not_stored_are_recomputed(studio: Studio, monkeypatch:
         for kept in again.made.values()
     ]
     np.testing.assert_allclose(held[0], held[-1], atol=1e-5)
-    assert np.abs(stored.image.astype(int) - again.make(WISH).image.astype(int)).max() <= 1
+    assert np.abs(stored.arrays["image"].astype(int) - again.make(WISH).arrays["image"].astype(int)).max() <= 1
 
 
 def test_a_made_image_is_looked_at_as_its_view_looks(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,9 +88,9 @@ def test_a_made_image_is_looked_at_as_its_view_looks(studio: Studio, monkeypatch
     project(chosen, "default", "student")
     again = Studio(load(root))
     pixels, label = again.project.pixels("real/7"), again.project.label("real/7")
-    landed = again._land("default", "real/7", pixels, label)
-    np.testing.assert_allclose(landed, again.project.places("default", ("real/7",))[0], atol=1e-3)
-    assert again.make(WISH).landed != landed
+    _, landed = again.workshop.opened.captured("default", ["real/7"], pixels[None], np.array([label]))
+    np.testing.assert_allclose(landed, again.project.places("default", ("real/7",)), atol=1e-3)
+    assert again.make(WISH).landed != tuple(landed[0])
 
 
 def test_a_view_of_sampling_passes_says_why_nothing_is_made_on_it(studio: Studio) -> None:
@@ -102,21 +103,22 @@ def test_a_mask_changes_the_image_and_the_pair_shares_its_seed(studio: Studio) -
     generator = load_generator(studio.project.checkpoint("student"), device="cpu")
     noise = masking.fresh_noise(5, generator.latent_shape)
     free = masking.generate(generator, noise, np.array([3]), None).pixels[0]
-    np.testing.assert_array_equal(kept.free, free)
-    assert (kept.image != kept.free).mean() > 0.1
-    np.testing.assert_array_equal(kept.mean, mean_image([studio.project.pixels(n) for n in GENERATED]))
+    np.testing.assert_array_equal(kept.arrays["free"], free)
+    assert (kept.arrays["image"] != kept.arrays["free"]).mean() > 0.1
+    neighbours = [studio.project.pixels(n) for n in GENERATED]
+    np.testing.assert_array_equal(kept.arrays["mean"], mean_image(neighbours, [1, 1, 1]))
 
 
 def test_the_same_wish_gives_the_same_image_and_id_and_another_seed_does_not(studio: Studio) -> None:
     first, again, other = studio.make(WISH), studio.make(WISH), studio.make(replace(WISH, seed=6))
     assert first.id == again.id != other.id
-    np.testing.assert_array_equal(first.image, again.image)
-    assert (first.image != other.image).any()
+    np.testing.assert_array_equal(first.arrays["image"], again.arrays["image"])
+    assert (first.arrays["image"] != other.arrays["image"]).any()
     assert [kept.id for kept in studio.history("default", "student")] == [other.id, first.id]
 
 
 def test_the_aim_is_the_neighbours_centre_on_the_map(studio: Studio) -> None:
-    aim = studio.make(WISH).recipe.aim
+    aim = studio.make(WISH).recipe.aim.place
     table = files.read_table(studio.project.root / "data/maps/default/student.parquet").set_index("sample_id")
     np.testing.assert_allclose(aim, table.loc[list(GENERATED), ["x", "y"]].mean().to_numpy(), rtol=1e-5)
 
@@ -126,33 +128,34 @@ def test_real_neighbours_are_stood_for_by_their_nearest_generated_samples(studio
     root = studio.project.root
     real, fake = standardised(root, "real")[[1, 2]], standardised(root, "student")
     nearest = [f"fake/student/{np.linalg.norm(fake - row, axis=1).argmin()}" for row in real]
-    assert set(kept.recipe.mask_ids) == {*nearest, "fake/student/3"}
-    assert kept.recipe.source == "mixed"
-    assert sum(kept.recipe.mask_weights) == pytest.approx(1)
+    (held,) = kept.recipe.holds
+    assert set(held.samples.ids) == {*nearest, "fake/student/3"}
+    assert held.source == "mixed"
+    assert sum(held.samples.weights) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
     ("neighbours", "source"), [(GENERATED, "recorded"), (("real/1", "real/2"), "nearest"), (("real/1",), "nearest")]
 )
 def test_the_record_names_where_mask_values_come_from(studio: Studio, neighbours: tuple, source: str) -> None:
-    assert studio.make(replace(WISH, neighbours=neighbours)).recipe.source == source
+    assert studio.make(replace(WISH, neighbours=neighbours)).recipe.holds[0].source == source
 
 
 def test_a_second_generation_loads_nothing(studio: Studio) -> None:
     assert not studio.ready("student")
     studio.make(WISH)
-    loaded = list(studio.loaded)
+    loaded = list(studio.workshop.opened.loaded)
     assert sorted(loaded) == ["map default", "student.safetensors", "teacher.safetensors"]
     assert studio.ready("student")
     studio.make(replace(WISH, seed=6, neighbours=("real/1", "real/2")))
-    assert studio.loaded == loaded
+    assert studio.workshop.opened.loaded == loaded
 
 
 def test_what_was_made_is_there_after_a_restart(studio: Studio) -> None:
     kept = studio.make(WISH)
     (again,) = Studio(load(studio.project.root)).history("default", "student")
     assert (again.id, again.recipe, again.landed) == (kept.id, kept.recipe, kept.landed)
-    np.testing.assert_array_equal(again.image, kept.image)
+    np.testing.assert_array_equal(again.arrays["image"], kept.arrays["image"])
     assert Studio(load(studio.project.root)).history("default", "other") == ()
 
 
@@ -165,10 +168,21 @@ def test_a_damaged_record_is_passed_over(studio: Studio, caplog: pytest.LogCaptu
     assert "cannot be shown" in caplog.text
 
 
+def test_a_record_of_an_earlier_version_is_passed_over_by_name(
+    studio: Studio, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = studio.project.root / "data/made/student"
+    old = store.write_made(folder, {"recipe": {"seed": 1, "label": 3}}, {"image": np.zeros((1, 8, 8), np.uint8)})
+    assert Studio(load(studio.project.root)).history("default", "student") == ()
+    assert f"{old} cannot be shown" in caplog.text
+    assert "is of version none" in caplog.text
+
+
 def test_an_image_made_for_an_earlier_map_does_not_fit_the_present_one(studio: Studio) -> None:
     kept = studio.make(WISH)
     assert studio.fits(kept)
-    assert not studio.fits(replace(kept, recipe=replace(kept.recipe, map="0" * 64)))
+    other = replace(kept.recipe, aim=replace(kept.recipe.aim, map="0" * 64))
+    assert not studio.fits(replace(kept, recipe=other))
 
 
 @pytest.mark.parametrize("space", ["map", "features"])
