@@ -340,23 +340,85 @@ def test_scaled_values_are_what_the_network_computes_on_the_scaled_image(generat
     torch.testing.assert_close(values[CONV], expected)
 
 
+def results_of(aims: np.ndarray, features: np.ndarray, agrees: float = 1.0) -> masking.Results:
+    return masking.results_of(aims, features, np.full(features.shape[:2], agrees))
+
+
 def test_control_and_diversity_of_a_case_by_hand() -> None:
     aims = np.zeros((1, 2))
-    free = np.array([[[3.0, 4.0], [3.0, -4.0]]])  # both at 5 from the aim, 8 apart
-    masked = np.array([[[1.0, 0.0], [0.0, 0.0]]])  # at 1 and 0: median 0.5; 1 apart
-    control = masking.measure_control(aims, masked, free, agreement=0.9)
+    free = results_of(aims, np.array([[[3.0, 4.0], [3.0, -4.0]]]))  # both at 5 from the aim, 8 apart
+    masked = results_of(aims, np.array([[[1.0, 0.0], [0.0, 0.0]]]), 0.9)  # at 1 and 0: median 0.5; 1 apart
+    control = masking.measure_control(masked, free)
     assert (control.control, control.diversity, control.agreement) == (0.1, 0.125, 0.9)
 
 
 def test_a_mask_that_does_nothing_scores_one() -> None:
-    free = np.random.default_rng(0).normal(size=(4, 3, 5))
-    control = masking.measure_control(np.zeros((4, 5)), free, free, agreement=1.0)
+    free = results_of(np.zeros((4, 5)), np.random.default_rng(0).normal(size=(4, 3, 5)))
+    control = masking.measure_control(free, free)
     assert (control.control, control.diversity) == (1.0, 1.0)
 
 
-def test_spread_is_the_mean_distance_between_pairs_of_seeds() -> None:
+def test_one_seed_says_nothing_about_diversity() -> None:
+    alone = results_of(np.zeros((4, 5)), np.ones((4, 1, 5)))
+    assert np.isnan(masking.measure_control(alone, alone).diversity)
+
+
+def test_results_of_one_aim_are_compared_pair_by_pair() -> None:
     features = np.array([[[0.0], [1.0], [3.0]], [[0.0], [0.0], [0.0]]])
-    assert masking.spread(features) == pytest.approx((1 + 3 + 2) / 6)
+    found = results_of(np.array([[1.0], [2.0]]), features)
+    assert found.apart.tolist() == [[1, 3, 2], [0, 0, 0]]
+    assert found.distance.tolist() == [[1, 0, 2], [2, 2, 2]]
+
+
+def test_results_for_some_aims_and_for_others_join() -> None:
+    rng = np.random.default_rng(0)
+    aims, features = rng.normal(size=(5, 3)), rng.normal(size=(5, 2, 3))
+    parts = masking.joined([results_of(aims[:2], features[:2]), results_of(aims[2:], features[2:])])
+    whole = results_of(aims, features)
+    for name in ("distance", "apart", "agrees"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+class TestVarianceShares:
+    """Of a full factorial, against effects that are known because they were put in."""
+
+    def test_additive_effects_keep_their_shares(self) -> None:
+        first, second = np.array([-3.0, 3.0]), np.array([-1.0, 0.0, 1.0])  # mean squares 9 and 2/3
+        cells = 7 + first[:, None] + second[None]
+        shares = masking.variance_shares(cells[..., None], ["mask", "seed"])
+        assert shares == pytest.approx({"mask": 27 / 29, "seed": 2 / 29, "mask x seed": 0.0})
+
+    def test_what_two_factors_do_only_together_is_their_interaction(self) -> None:
+        product = np.array([[1.0, -1.0], [-1.0, 1.0]])
+        shares = masking.variance_shares(product[..., None], ["mask", "seed"])
+        assert shares == pytest.approx({"mask": 0.0, "seed": 0.0, "mask x seed": 1.0})
+
+    def test_features_count_by_their_own_variance(self) -> None:
+        one, other = np.array([1.0, -1.0]), np.array([2.0, -2.0])
+        cells = np.stack(np.broadcast_arrays(one[:, None], other[None]), axis=-1)
+        assert masking.variance_shares(cells, ["mask", "seed"])["mask"] == pytest.approx(0.2)
+
+    @settings(deadline=None, max_examples=30)
+    @given(st.lists(st.integers(1, 4), min_size=3, max_size=3), st.integers(1, 3), st.integers(0, 999))
+    def test_shares_add_up_and_equal_plain_sums_of_squares(self, sizes: list[int], d: int, seed: int) -> None:
+        features = 5 + np.random.default_rng(seed).normal(size=(*sizes, d))
+        shares = masking.variance_shares(features, ["a", "b", "c"])
+        total = np.square(features - features.mean(axis=(0, 1, 2))).sum()
+        if max(sizes) == 1:
+            assert np.isnan(list(shares.values())).all()
+            return
+        assert sum(shares.values()) == pytest.approx(1)
+        for axis, name in enumerate("abc"):
+            means = features.mean(axis=tuple({0, 1, 2} - {axis}))
+            between = np.square(means - means.mean(axis=0)).sum() * np.prod(sizes) / sizes[axis]
+            assert shares[name] == pytest.approx(between / total, abs=1e-9)
+        pairs = features.mean(axis=2)
+        both = np.square(pairs - pairs.mean(axis=(0, 1))).sum() * sizes[2] / total
+        assert shares["a x b"] == pytest.approx(both - shares["a"] - shares["b"], abs=1e-9)
+
+    def test_an_axis_without_a_name_is_an_error(self) -> None:
+        with pytest.raises(ValueError, match="features have 3 axes; give one for each of mask and a last one"):
+            masking.variance_shares(np.zeros((2, 2, 1)), ["mask"])
 
 
 class TestKeeping:

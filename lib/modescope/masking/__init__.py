@@ -4,7 +4,7 @@
 """
 
 from modescope.masking.combining import difference, interpolated, mean_mask, region, shares, step_masks
-from modescope.masking.control import Control, measure_control, spread
+from modescope.masking.control import Control, Results, joined, measure_control, results_of, variance_shares
 from modescope.masking.holding import Hold, Made, fresh_noise, generate, generate_steps, masked, variations
 from modescope.masking.values import (
     SOURCES,
@@ -25,11 +25,13 @@ __all__ = [
     "Made",
     "Mask",
     "Recorded",
+    "Results",
     "difference",
     "fresh_noise",
     "generate",
     "generate_steps",
     "interpolated",
+    "joined",
     "masked",
     "mean_mask",
     "measure_control",
@@ -39,9 +41,10 @@ __all__ = [
     "record",
     "record_steps",
     "region",
+    "results_of",
     "scaled_values",
     "shares",
-    "spread",
     "step_masks",
+    "variance_shares",
     "variations",
 ]

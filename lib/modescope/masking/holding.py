@@ -66,10 +66,12 @@ def generate(
     mask: Mask | Hold | None,
     *,
     strength: float = 1.0,
+    keep: bool = True,
 ) -> Made:
     """One-step generation from `noise` with the mask held in the step it was recorded for (None: nothing held).
 
-    `labels`: class labels, or condition rows as a tensor. `strength` is that of a `Mask`; a `Hold` states its own.
+    `labels`: class labels, or condition rows as a tensor. `strength` is that of a `Mask`; a `Hold` states its own. `keep`:
+    whether `held` and `computed` are wanted; of a large batch on a GPU they cost more to bring back than to make.
     """
     noise, rows = noise.to(generator.device), rows_of(generator, labels)
     if mask is None:
@@ -82,17 +84,12 @@ def generate(
             f"{generator.sigma_max:g}; hold a mask in the step it was recorded for"
         )
     network, paths = generator.network, list(how.mask.values)
-    with (
-        hold(network, how.mask.values, strength=how.strength, add=how.add, where=how.where),
-        capture(network, paths) as computed,
-        capture(network, paths, value="held") as held,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(hold(network, how.mask.values, strength=how.strength, add=how.add, where=how.where))
+        kept = [stack.enter_context(capture(network, paths, value=value)) for value in ("held", "computed") if keep]
         x0 = last(one_step(generator.denoise, noise, rows, sigma_max=generator.sigma_max))
-    return Made(
-        pixels=generator.decode(x0),
-        held={path: held[path].cpu().numpy() for path in paths},
-        computed={path: computed[path].cpu().numpy() for path in paths},
-    )
+    values = [{path: captured[path].cpu().numpy() for path in paths} for captured in kept] or [{}, {}]
+    return Made(pixels=generator.decode(x0), held=values[0], computed=values[1])
 
 
 def masked(generator: Generator, holds: Sequence[Hold]) -> Denoiser:

@@ -55,7 +55,7 @@ def nearest_rows(
 @torch.no_grad()
 def record(
     generator: Generator, noise: Float[Tensor, "N C H W"], labels: np.ndarray | Tensor | None, paths: Sequence[str]
-) -> tuple[UInt8[np.ndarray, "N C H W"], dict[str, Tensor]]:
+) -> tuple[UInt8[np.ndarray, "N c h w"], dict[str, Tensor]]:
     """One-step generation that records what `paths` compute: uint8 images, {path: (N, C, H, W)} mask values."""
     with capture(generator.network, paths) as acts:
         x0 = last(
@@ -83,7 +83,7 @@ def record_steps(
     labels: np.ndarray | Tensor | None,
     paths: Sequence[str],
     renoise: Renoise | None = None,
-) -> tuple[UInt8[np.ndarray, "N C H W"], list[Recorded]]:
+) -> tuple[UInt8[np.ndarray, "N c h w"], list[Recorded]]:
     """Generation in several steps that records what `paths` compute in each: uint8 images, one record per step.
 
     Of Heun's two passes a step the first is recorded, the one at the step's own noise level.
