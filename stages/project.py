@@ -1,8 +1,12 @@
-"""Activations of one generator under a view => their coordinates on its map, data/maps/<view>/<generator>.parquet."""
+"""Activations of one generator under a view => their coordinates on its map, data/maps/<view>/<generator>.parquet, and
+how much of what separates them from the real ones the map keeps, <generator>.separation.json beside.
+"""
 
 from __future__ import annotations
 
-from modescope import store
+from dataclasses import asdict
+
+from modescope import files, quality, store
 from modescope.params import Params
 from modescope.projection import Reducer
 from stages import DATA, run
@@ -14,7 +18,21 @@ def project(params: Params, view_name: str, name: str) -> None:
     real = store.open_activations(DATA / "activations" / view_name / "real")
     store.check_same_view(real, fake)
     reducer = Reducer.load(DATA / "maps" / view_name / "reducer")
-    store.write_map(DATA / "maps" / view_name / f"{name}.parquet", fake.ids, reducer.transform(fake.matrix))
+    reducer.check_source(
+        {layer: tuple(fake.manifest["arrays"][layer]["shape"]) for layer in fake.layers}, fake.config["network_hash"]
+    )
+    places = reducer.transform(fake.matrix)
+    folder = DATA / "maps" / view_name
+    store.write_map(folder / f"{name}.parquet", fake.ids, places)
+    kept = quality.separation(
+        reducer.scores[reducer.rows("real")],
+        reducer.components.project(fake.matrix),
+        reducer.embedding[reducer.rows("real")],
+        places,
+        k=reducer.settings.n_neighbors,
+        seed=params.seed,
+    )
+    files.write_json(folder / f"{name}.separation.json", asdict(kept))
 
 
 if __name__ == "__main__":

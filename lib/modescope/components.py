@@ -45,6 +45,31 @@ class RowMatrix(Protocol):
         """Rows of a slice or of an array of indices => floats (n, D)."""
 
 
+class Joined:
+    """Several matrices as one, row after row: read a part at a time, never held together."""
+
+    def __init__(self, parts: Mapping[str, RowMatrix]) -> None:
+        self._parts = tuple(parts.values())
+        shapes = {name: tuple(part.shape) for name, part in parts.items()}
+        if not parts or len({shape[1:] for shape in shapes.values()}) != 1:
+            raise ValueError(f"features has parts of shapes {shapes}; give one part or more, of the same columns")
+        self._starts = np.cumsum([0, *map(len, self._parts)])
+        self.shape = (int(self._starts[-1]), *self._parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray:
+        wanted = np.arange(len(self))[rows]
+        part = np.searchsorted(self._starts, wanted, side="right") - 1
+        pieces = []
+        for number in np.unique(part):  # ascending, as the parts stand
+            pieces.append(self._parts[number][wanted[part == number] - self._starts[number]])
+            release(self._parts[number])
+        back = np.argsort(np.argsort(part, kind="stable"), kind="stable")
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)[back]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
     """Columns' means and deviations, and the leading principal axes of the standardised data.
@@ -193,7 +218,7 @@ def _blocks(features: RowMatrix, stop: int | None = None) -> Iterator[np.ndarray
     buffer = torch.empty((step, width), dtype=torch.float32)
     for begin in range(0, rows, step):
         part = np.array(features[begin : min(begin + step, rows)])  # a copy: torch takes no read-only map
-        _release(features)
+        release(features)
         block = buffer[: len(part)]
         if part.size > THREADED:
             block.copy_(torch.from_numpy(part))  # several times faster than numpy's conversion of float16
@@ -202,7 +227,7 @@ def _blocks(features: RowMatrix, stop: int | None = None) -> Iterator[np.ndarray
         yield block.numpy()
 
 
-def _release(features: RowMatrix) -> None:
+def release(features: RowMatrix) -> None:
     """Let the pages of a read-only map go: the system may keep them, but they no longer count as this process's."""
     if isinstance(features, np.memmap) and features.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
         mapping: Any = features

@@ -8,11 +8,14 @@ alone. umap-learn is imported on first use: it takes seconds.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Integer
+from scipy.linalg import orthogonal_procrustes
 from sklearn.neighbors import NearestNeighbors
 
 from modescope.seeds import stream
@@ -23,6 +26,7 @@ SPARE = 16  # candidates beyond K that are measured again in float64
 EPOCHS = 100  # umap-learn's number for up to 10,000 new rows; here for any number, so that a row's place is its own
 RATE = 0.25  # a quarter of the fit's learning rate, as in umap-learn
 BISECTIONS = 64
+ROUNDS, SHORT = 30, 10  # aligned maps are pulled to each other so many times, every so many epochs
 LEAST_WIDTH = 1e-3  # of the mean distance; umap-learn's MIN_K_DIST_SCALE
 
 
@@ -110,7 +114,31 @@ def arrange(
 
     With a seed the result is the same on every run, on one thread; with None it takes all threads, and differs.
     """
-    known = (np.ascontiguousarray(indices, np.int32), np.ascontiguousarray(distances, np.float32))
+    model = _fitted(
+        scores,
+        indices,
+        distances,
+        min_dist=min_dist,
+        n_components=n_components,
+        seed=seed,
+        metric=metric,
+        mode="embedding",
+    )
+    return _layout(model, model.embedding_)
+
+
+def _fitted(
+    scores: np.ndarray,
+    indices: np.ndarray,
+    distances: np.ndarray,
+    *,
+    min_dist: float,
+    n_components: int,
+    seed: int | None,
+    metric: str,
+    mode: Literal["embedding", "graph"],
+) -> Any:
+    """umap-learn's model: laid out, or its graph of similarities alone."""
     model = _learn().UMAP(
         n_neighbors=indices.shape[1],
         min_dist=min_dist,
@@ -118,14 +146,18 @@ def arrange(
         metric=metric,
         random_state=seed,
         n_jobs=-1 if seed is None else 1,
-        precomputed_knn=known,
+        precomputed_knn=(np.ascontiguousarray(indices, np.int32), np.ascontiguousarray(distances, np.float32)),
+        transform_mode=mode,
     )
     with warnings.catch_warnings():
         # The index is for umap-learn's own transform, which is not used.
         warnings.filterwarnings("ignore", r"precomputed_knn\[2\]", UserWarning)
         # Separate clusters are a property of data: umap-learn lays the parts out one by one.
         warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
-        embedding = model.fit_transform(scores)
+        return model.fit(scores)
+
+
+def _layout(model: Any, embedding: np.ndarray) -> Layout:
     return Layout(
         embedding=np.ascontiguousarray(embedding, np.float32),
         sigmas=np.asarray(model._sigmas, np.float32),
@@ -133,6 +165,81 @@ def arrange(
         a=float(model._a),
         b=float(model._b),
     )
+
+
+def arrange_together(
+    levels: Sequence[Float[np.ndarray, "N _"]],
+    *,
+    n_neighbors: int,
+    min_dist: float,
+    n_components: int,
+    seed: int,
+    metric: str,
+    pull: float,
+) -> list[Layout]:
+    """Maps of the same N rows seen at several levels, on which a row keeps its place as far as each level lets it.
+
+    All start from one map of the levels joined (each with the same total variance), and are laid out in short rounds;
+    after each, a row's place moves the share `pull` (0..1) of the way to its mean place on the maps beside.
+    """
+    shares = [level / max(float(np.sqrt(level.var(0).sum())), 1e-12) for level in levels]
+    how: dict[str, Any] = dict(min_dist=min_dist, n_components=n_components, seed=seed, metric=metric)
+    joined = np.ascontiguousarray(np.concatenate(shares, axis=1), np.float32)
+    start = arrange(joined, *nearest(joined, joined, n_neighbors, metric=metric), **how).embedding
+    models = [
+        _fitted(level, *nearest(level, level, n_neighbors, metric=metric), **how, mode="graph") for level in levels
+    ]
+    places = [start] * len(levels)
+    for round_ in range(ROUNDS):
+        rate = RATE * (1 - round_ / ROUNDS)
+        places = [
+            _relaxed(model, place, rate, stream(seed, "aligned", ROUNDS * number + round_))
+            for number, (model, place) in enumerate(zip(models, places, strict=True))
+        ]
+        places = _pulled(places, pull)
+    return [_layout(model, place) for model, place in zip(models, places, strict=True)]
+
+
+def _relaxed(model: Any, places: np.ndarray, rate: float, draw: np.random.Generator) -> np.ndarray:
+    """`SHORT` epochs of umap-learn's optimiser on a model's graph, from given places.
+
+    An edge too weak to be drawn once in so few epochs is drawn once with the chance that it has.
+    """
+    graph = model.graph_.tocoo()
+    share = SHORT * graph.data / graph.data.max()
+    drawn = draw.random(len(share)) < share
+    own = places.copy()
+    return _learn().layouts.optimize_layout_euclidean(
+        own,
+        own,
+        graph.row[drawn].astype(np.int32),
+        graph.col[drawn].astype(np.int32),
+        SHORT,
+        len(own),
+        SHORT / np.minimum(np.maximum(share[drawn], 1.0), SHORT).astype(np.float64),
+        model._a,
+        model._b,
+        draw.integers(-(2**31), 2**31, 3),
+        initial_alpha=rate,
+        negative_sample_rate=5.0,
+        move_other=True,
+    )
+
+
+def _pulled(places: list[np.ndarray], pull: float) -> list[np.ndarray]:
+    def beside(i: int) -> np.ndarray:
+        return np.mean([places[j] for j in (i - 1, i + 1) if 0 <= j < len(places)], axis=0)
+
+    if len(places) == 1:
+        return places
+    return [((1 - pull) * place + pull * beside(i)).astype(np.float32) for i, place in enumerate(places)]
+
+
+def superposed(onto: Float[np.ndarray, "N E"], places: Float[np.ndarray, "N E"]) -> Float[np.ndarray, "N E"]:
+    """`places` shifted and turned (or mirrored), never scaled, as near to `onto` as they go (Schoenemann 1966)."""
+    centre, own = onto.mean(0), places.mean(0)
+    turn, _ = orthogonal_procrustes(places - own, onto - centre)
+    return (places - own) @ turn + centre
 
 
 def memberships(distances: Float[np.ndarray, "M K"]) -> Float[np.ndarray, "M K"]:
@@ -153,6 +260,13 @@ def memberships(distances: Float[np.ndarray, "M K"]) -> Float[np.ndarray, "M K"]
     sigma = np.maximum(sigma, LEAST_WIDTH * distances.mean(1))
     sigma = np.maximum(sigma, np.finfo(np.float32).tiny)
     return np.exp(-distances / sigma[:, None])
+
+
+def widths(distances: Float[np.ndarray, "M K"]) -> tuple[Float[np.ndarray, " M"], Float[np.ndarray, " M"]]:
+    """`sigmas` and `rhos` of new rows from the distances to their K nearest fitted rows: a row counts as its own nearest."""
+    own = np.concatenate([np.zeros((len(distances), 1), np.float32), distances[:, :-1]], axis=1)
+    sigmas, rhos = _learn().umap_.smooth_knn_dist(np.ascontiguousarray(own, np.float32), float(own.shape[1]))
+    return np.asarray(sigmas, np.float32), np.asarray(rhos, np.float32)
 
 
 def place(

@@ -225,3 +225,19 @@ def test_what_is_no_basis_of_these_layers_is_refused(tmp_path: Path) -> None:
 def test_features_that_are_no_rows_of_columns_are_refused() -> None:
     with pytest.raises(ValueError, match=r"features has shape \(8,\); give rows of columns"):
         components.fit(np.zeros(8, np.float32), None)
+
+
+def test_joined_matrices_read_as_one_by_slices_and_by_lists_of_rows() -> None:
+    features = rows(40, 5)
+    joined = components.Joined({"a": features[:7], "b": Parts(features[7:30], 6), "c": features[30:]})
+    assert joined.shape == (40, 5)
+    np.testing.assert_array_equal(joined[3:35], features[3:35])
+    chosen = np.array([39, 0, 12, 6, 12, 7])
+    np.testing.assert_array_equal(joined[chosen], features[chosen])
+    np.testing.assert_array_equal(components.fit(joined, 3).axes, components.fit(features, 3).axes)
+
+
+@pytest.mark.parametrize("parts", [{}, {"a": np.zeros((3, 4)), "b": np.zeros((3, 5))}])
+def test_matrices_of_other_columns_do_not_join(parts: dict) -> None:
+    with pytest.raises(ValueError, match="give one part or more, of the same columns"):
+        components.Joined(parts)

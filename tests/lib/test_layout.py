@@ -90,3 +90,26 @@ def test_places_agree_with_transform_of_umap_learn_within_its_own_spread() -> No
     assert spread > 0
     assert np.median(np.linalg.norm(ours - one, axis=1)) < 1.5 * spread
     assert np.median(np.linalg.norm(ours - two, axis=1)) < 1.5 * spread
+
+
+def test_superposing_undoes_a_turn_and_a_shift_but_no_scale() -> None:
+    rng = np.random.default_rng(0)
+    places = rng.standard_normal((30, 2))
+    turn = np.array([[0.0, -1.0], [1.0, 0.0]])
+    np.testing.assert_allclose(layout.superposed(places, places @ turn + 7), places, atol=1e-12)
+    doubled = layout.superposed(places, 2 * places @ turn)
+    assert doubled.var(0).sum() == pytest.approx(4 * places.var(0).sum())
+
+
+def test_a_pull_takes_the_share_of_the_way_to_the_maps_beside() -> None:
+    maps = [np.full((1, 2), value, np.float32) for value in (0, 2, 10)]
+    assert [place[0, 0] for place in layout._pulled(maps, 0.5)] == [1, 3.5, 6]
+    assert [place[0, 0] for place in layout._pulled(maps, 0.0)] == [0, 2, 10]
+
+
+def test_widths_of_new_rows_are_those_that_umap_learn_gives_rows_of_its_own() -> None:
+    distances = np.array([[1, 2, 2, 2]], np.float32)
+    sigmas, rhos = layout.widths(distances)
+    assert rhos.tolist() == [1]
+    # Among itself, 1, 2, 2: one member at rho, so that the two farther share log2 4 - 1 = 1: exp(-1 / sigma) = 1/2.
+    assert sigmas[0] == pytest.approx(1 / np.log(2), rel=1e-3)

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from modescope.files import DamagedFileError
-from modescope.projection import Reducer
+from modescope.projection import Reducer, RoundTrip, aligned, drift, movement
 from modescope.quality import continuity, trustworthiness
 
 PIXELS, CLASSES = load_digits(return_X_y=True)
@@ -245,3 +246,138 @@ def test_questions_that_do_not_fit_are_refused(reducer: Reducer) -> None:
         reducer.extrapolates(points, quantile=0.0)
     with pytest.raises(ValueError, match=r"features has shape \(100, 64\), this map was fitted on 500 rows"):
         reducer.inverse_transform(points, features=NEW)
+
+
+def test_evidence_is_measured_without_the_rows_that_are_asked_and_chooses_the_inverse(
+    reducer: Reducer, tmp_path: Path
+) -> None:
+    judged = reducer.judged(ROWS, rows=60)
+    assert set(judged.evidence) == {"neighbours", "barycentric"}
+    assert judged.inverse == min(judged.evidence, key=lambda method: judged.evidence[method].features)
+    # A row that stayed on the map would come back as itself, but for what PCA leaves out.
+    assert judged.evidence["neighbours"].features > 1.2 * reducer.round_trip(ROWS[:60]).features
+    judged.save(tmp_path)
+    assert Reducer.load(tmp_path).evidence == judged.evidence
+    other = replace(
+        judged,
+        evidence={"neighbours": RoundTrip(features=2.0, place=0.0)}
+        | {"barycentric": RoundTrip(features=1.0, place=0.0)},
+    )
+    points = reducer.transform(NEW[:3])
+    assert other.inverse == "barycentric"
+    np.testing.assert_array_equal(other.inverse_transform(points), reducer.inverse_transform(points, "barycentric"))
+
+
+def test_evidence_needs_the_own_rows_and_some_to_spare(reducer: Reducer) -> None:
+    with pytest.raises(ValueError, match=r"shape \(100, 64\), this map was fitted on 500 rows"):
+        reducer.judged(NEW)
+    tight = Reducer.fit(ROWS[:6], pca=2, n_neighbors=5)
+    with pytest.raises(ValueError, match="6 rows and 5 neighbours; none can be left out"):
+        tight.judged(ROWS[:6])
+
+
+def test_a_map_grows_at_its_end_and_no_row_moves(reducer: Reducer, tmp_path: Path) -> None:
+    grown, drifted = reducer.grow(NEW, "later")
+    assert grown.parts == {"fitted": 500, "later": 100}
+    np.testing.assert_array_equal(grown.embedding[grown.rows("fitted")], reducer.embedding)
+    np.testing.assert_array_equal(grown.embedding[grown.rows("later")], reducer.transform(NEW))
+    np.testing.assert_array_equal(grown.transform(NEW), grown.embedding[500:])
+    assert drifted.rows == 100
+    grown.save(tmp_path)
+    loaded = Reducer.load(tmp_path)
+    assert loaded.parts == grown.parts
+    np.testing.assert_array_equal(loaded.layout.sigmas, grown.layout.sigmas)
+    with pytest.raises(ValueError, match="part 'later' is on this map already"):
+        loaded.grow(NEW, "later")
+    with pytest.raises(ValueError, match="part 'fake' is not in this map; it holds fitted, later"):
+        loaded.rows("fake")
+
+
+def test_rows_unlike_any_fitted_one_are_told_from_rows_of_the_same_law(
+    reducer: Reducer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        reducer.grow(ROWS[::5] * np.float32(1.02), "alike")
+    assert not caplog.text
+    with caplog.at_level(logging.WARNING):
+        far = reducer.grow(16 - NEW, "inverted")[1]
+    assert "100 new rows have drifted" in caplog.text
+    assert far.p < 1e-6
+    assert far.distance > far.usual
+
+
+def test_p_values_of_drift_are_not_small_under_no_drift() -> None:
+    draw = np.random.default_rng(0)
+    small_ones = 0
+    for _ in range(200):
+        rows = draw.standard_normal((90, 3)).astype(np.float32)
+        small_ones += drift(rows[:60], rows[60:]).p < 0.05
+    assert small_ones <= 24  # 200 times 0.05, and 4.5 deviations
+    with pytest.raises(ValueError, match="there are 0 new rows and 60 fitted ones"):
+        drift(rows[:60], rows[:0])
+
+
+def test_a_map_fitted_on_two_sides_knows_whose_rows_are_whose() -> None:
+    fitted = Reducer.fit({"real": ROWS[:80], "fake": NEW[:40]}, pca=5, n_neighbors=5)
+    assert fitted.parts == {"real": 80, "fake": 40}
+    whole = Reducer.fit(np.concatenate([ROWS[:80], NEW[:40]]), pca=5, n_neighbors=5)
+    np.testing.assert_array_equal(fitted.embedding, whole.embedding)
+    np.testing.assert_array_equal(fitted.embedding[fitted.rows("fake")], fitted.transform(NEW[:40]))
+
+
+def test_features_of_other_layers_or_of_another_network_are_refused(tmp_path: Path) -> None:
+    fitted = small(columns={"enc": (2, 4, 4), "mid": (32,)}, network="a" * 64)
+    fitted.save(tmp_path)
+    loaded = Reducer.load(tmp_path)
+    loaded.check_source({"enc": (2, 4, 4), "mid": (32,)}, "a" * 64)
+    with pytest.raises(ValueError, match="are of layers mid 32, enc 2x4x4, this map was fitted on enc 2x4x4, mid 32"):
+        loaded.check_source({"mid": (32,), "enc": (2, 4, 4)})
+    with pytest.raises(ValueError, match="come from network bbb"):
+        loaded.check_source({"enc": (2, 4, 4), "mid": (32,)}, "b" * 64)
+    with pytest.raises(ValueError, match="columns names layers of 63 values in all, a row has 64"):
+        small(columns={"enc": (63,)})
+    with pytest.raises(ValueError, match="parts has 79 rows, the map has 80"):
+        replace(fitted, parts={"real": 79})
+
+
+def test_a_map_saved_before_parts_and_evidence_were_kept_still_loads(folder: Path, reducer: Reducer) -> None:
+    record = json.loads((folder / "reducer.json").read_text())
+    for name in ("parts", "columns", "network", "evidence"):
+        del record[name]
+    (folder / "reducer.json").write_text(json.dumps(record))
+    loaded = Reducer.load(folder)
+    assert loaded.inverse == "neighbours"
+    assert loaded.grow(NEW[:5])[0].parts == {"fitted": 500, "added": 5}
+    loaded.check_source({"any": (64,)}, "any")
+
+
+def test_aligned_maps_keep_samples_in_place_where_independent_ones_do_not() -> None:
+    noise = np.random.default_rng(0).standard_normal((200, 64)).astype(np.float32)
+    levels = {"low": ROWS[:200], "high": ROWS[:200] + 2 * noise}
+    free = [Reducer.fit(rows, pca=10, n_neighbors=10) for rows in levels.values()]
+    held = aligned(levels, pca=10, n_neighbors=10)
+    assert list(held) == ["low", "high"]
+    moved = movement([one.embedding for one in held.values()])
+    independent = movement([one.embedding for one in free], superpose=True)
+    assert moved.shape == (1,)
+    assert moved[0] < 0.5 * independent[0]
+    for one, alone in zip(held.values(), free, strict=True):
+        lost = trustworthiness(alone.scores, alone.embedding) - trustworthiness(one.scores, one.embedding)
+        assert lost < 0.03
+    np.testing.assert_array_equal(held["high"].transform(levels["high"][:3]), held["high"].embedding[:3])
+    again = aligned(levels, pca=10, n_neighbors=10)
+    np.testing.assert_array_equal(again["low"].embedding, held["low"].embedding)
+
+
+def test_movement_by_hand() -> None:
+    here = np.array([[0.0, 0], [2, 0]])
+    above = here + np.array([0, 3])
+    np.testing.assert_allclose(movement([here, above, above]), [3, 0])
+    np.testing.assert_allclose(movement([here, above], superpose=True), [0], atol=1e-12)
+
+
+def test_levels_that_cannot_be_aligned_are_refused() -> None:
+    with pytest.raises(ValueError, match="levels have rows: a 80, b 79; give one level or more"):
+        aligned({"a": ROWS[:80], "b": ROWS[:79]})
+    with pytest.raises(ValueError, match="pull is 2.0; give a share from 0"):
+        aligned({"a": ROWS[:80]}, pull=2.0)

@@ -52,3 +52,48 @@ def test_bad_sizes_are_refused(pair: tuple[np.ndarray, np.ndarray]) -> None:
     features, places = pair
     with pytest.raises(ValueError, match="k is 60, with 120 rows it must be from 1 to below half"):
         quality.continuity(features, places, k=60)
+
+
+def test_a_part_of_the_rows_asked_among_all_estimates_the_whole() -> None:
+    rng = np.random.default_rng(2)
+    features = rng.standard_normal((900, 5))
+    places = features[:, :2] + 0.3 * rng.standard_normal((900, 2))
+    part = quality.measure(features, places, k=10, rows=300, stability_rows=0)
+    assert (part.rows, part.of, part.stability) == (300, 900, None)
+    assert part.trustworthiness == pytest.approx(reference(features, places, n_neighbors=10), abs=0.02)
+    assert part.continuity == pytest.approx(reference(places, features, n_neighbors=10), abs=0.02)
+    assert part.preservation == pytest.approx(quality.preservation(features, places, k=10), abs=0.02)
+    whole = quality.measure(features, places, k=10, stability_rows=0)
+    assert whole.trustworthiness == quality.trustworthiness(features, places, k=10)
+
+
+def test_few_rows_lower_k() -> None:
+    rows = np.arange(9.0)[:, None]
+    found = quality.measure(rows, rows)
+    assert (found.k, found.trustworthiness, found.stability_rows) == (4, 1.0, 9)
+    assert 0 <= found.stability <= 1
+
+
+def test_maps_of_clear_clusters_agree_over_seeds_more_than_maps_of_noise() -> None:
+    rng = np.random.default_rng(0)
+    clusters = (40 * np.eye(2)[np.arange(90) % 2] + rng.standard_normal((90, 2))).astype(np.float32)
+    noise = rng.standard_normal((90, 20)).astype(np.float32)
+    clear, vague = (quality.stability(rows, n_neighbors=10, seeds=(0, 1)) for rows in (clusters, noise))
+    assert 0 <= vague < clear <= 1
+    assert quality.stability(noise, n_neighbors=10, seeds=(1, 1)) == pytest.approx(1)
+
+
+def test_separation_by_hand() -> None:
+    # On the line the kinds are apart: the nearest other row is always of the own kind. On the map they alternate: never.
+    one, other = np.array([[0.0], [1], [2]]), np.array([[10.0], [11], [12]])
+    mixed = quality.separation(one, other, np.array([[0.0], [10], [20]]), np.array([[1.0], [11], [21]]), k=1)
+    assert (mixed.rows, mixed.features, mixed.map, mixed.kept) == (3, 1.0, 0.0, 0.0)
+    assert quality.separation(one, other, one, other, k=1).kept == 1.0
+
+
+def test_kinds_of_one_law_are_not_apart_and_nothing_can_be_kept() -> None:
+    one, other = np.random.default_rng(3).standard_normal((2, 400, 3))
+    found = quality.separation(one, other, one[:, :2], other[:, :2], rows=400)
+    assert found.features < 0.05
+    same = np.zeros((5, 2))
+    assert quality.separation(same[:, :1], same[:, :1] + 0.0, same, same, k=2).rows == 5
