@@ -42,7 +42,7 @@ train: $(STAMP) ## train the embedded default's networks anew (about half an hou
 	dvc commit --force train
 
 mask-control: $(STAMP) ## what a mask controls, as a table
-	python -m benchmarks.mask_control
+	python -m modescope.control dmd2
 
 rehearsal: $(STAMP) ## the ImageNet-64 profile from end to end, without ImageNet
 	python -m benchmarks.rehearsal $(if $(SMALL),--small)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
 from tqdm import tqdm
 
 from modescope import params
@@ -37,6 +38,17 @@ def run(stage: Callable[..., None], *keys: str) -> None:
         stage(params.load(), *given)
     except (ValueError, OSError) as error:
         sys.exit(textwrap.fill(f"{name}: {error}", width=110, break_long_words=False, break_on_hyphens=False))
+
+
+def rounded(value: Any) -> Any:
+    """Numbers to six significant digits: a rerun on the same kind of machine must not dirty the metrics."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    if isinstance(value, pd.DataFrame):
+        return value.apply(lambda column: column.map(rounded) if column.dtype.kind == "f" else column)
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def progress(iterable: Iterable[T], what: str, unit: str, **options: Any) -> Iterator[T]:

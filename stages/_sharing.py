@@ -9,14 +9,15 @@ from tqdm import tqdm
 
 from modescope import launching
 from modescope.params import Params
-from modescope.runtime import Runtime
+from modescope.runtime import OPTIONS, Runtime
 from modescope.store import Shards
 
 
 def machine(params: Params) -> Runtime:
     """The machine that will do the work: this one, or a node of the cluster."""
     asked = params.runtime
-    return launching.machine(asked.device, asked.threads, launch=asked.launch, address=asked.address)
+    options = asked.model_dump(include=set(OPTIONS))
+    return launching.machine(asked.device, asked.threads, launch=asked.launch, address=asked.address, **options)
 
 
 @contextmanager

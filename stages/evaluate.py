@@ -1,42 +1,77 @@
-"""Scores of one generator under one view: metrics/<view>/<generator>.*, scores of every sample, and plots."""
+"""Scores of one generator under one view: metrics/<view>/<generator>.*, scores of every sample and class, and plots."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
-from modescope import components, datasets, figures, files, metrics, runtime, selection, store
+from modescope import components, datasets, figures, files, metrics, neighbours, runtime, selection, store
+from modescope.components import Components
 from modescope.metrics import Comparison, Gap
-from modescope.neighbours import Nearest
-from modescope.params import Params
+from modescope.neighbours import Journal, Nearest
+from modescope.params import MetricsParams, Params
 from modescope.store import Activations
-from stages import DATA, METRICS, PLOTS, run
+from stages import DATA, METRICS, PLOTS, _pictures, rounded, run
 
-SHOWN_GAPS, TILES = 8, 10
+log = logging.getLogger(__name__)
+
 JUDGED_ROWS, JUDGED_COMPONENTS = 20_000, 50
-
-
-def rounded(value: Any) -> Any:
-    """Six significant digits: a rerun on the same kind of machine must not dirty the metrics."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+BAR_FROM = 20_000  # samples a side
 
 
 def title(name: str, scores: Mapping[str, Any]) -> str:
     return f"{name}: recall {scores['recall']:.2f}, coverage {scores['coverage']:.2f}"
 
 
-def neighbours_of_real(view_name: str, real: Activations, x: np.ndarray, depth: int) -> Nearest:
+def standardised(scale: Components, side: Activations) -> np.ndarray:
+    """Features in real standard deviations. ValueError naming folder and row where one is not finite."""
+    try:
+        return scale.project(side.matrix)
+    except ValueError as error:
+        raise ValueError(f"{side.folder}: {error}") from error
+
+
+def ks(chosen: MetricsParams, real: Activations, fake: Activations) -> tuple[int, ...]:
+    """The k of the scores, then those of the curve that the samples suffice for."""
+    for side in (real, fake):
+        if chosen.k >= len(side) - 1:
+            raise ValueError(
+                f"metrics.k is {chosen.k} and {side.folder} holds {len(side)} samples: the k-th neighbour must not be the "
+                f"farthest of all; set metrics.k to at most {len(side) - 2}, or take more samples"
+            )
+    most = min(len(real), len(fake)) - 2
+    if max(chosen.curve) > most:
+        log.info("metrics.curve: k above %d is left out, %d and %d samples do not suffice", most, len(real), len(fake))
+    return tuple(dict.fromkeys((chosen.k, *(k for k in chosen.curve if k <= most))))
+
+
+def pairs_bar(n: int, m: int, what: str) -> tqdm:
+    """Progress over the distances; none where it would be gone before it is read."""
+    small = n * m < BAR_FROM**2
+    return tqdm(total=metrics.pairs(n, m), desc=what, unit="pair", unit_scale=True, dynamic_ncols=True, disable=small)
+
+
+def neighbours_of_real(view_name: str, real: Activations, x: np.ndarray, depth: int, **search: Any) -> Nearest:
     """The real side's own neighbours, searched once per view and then found again for every generator."""
     key = store.config_hash({"rows": real.manifest["shards"], "standardised": real.standardised})
-    return metrics.kept_neighbours(DATA / "neighbours" / f"{view_name}.safetensors", x, depth, key=key)
+    path = DATA / "neighbours" / f"{view_name}.safetensors"
+    return metrics.kept_neighbours(path, x, depth, key=key, **search)
+
+
+def calibrated(params: Params, real: Activations, fake: Activations, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """What held-out real samples score in the generated ones' place; nothing where half of the real ones are too few."""
+    k = params.metrics.k
+    if min(len(fake), len(real) // 2) <= max(k, 2):
+        log.info("%d real samples do not suffice to hold some out at k = %d", len(real), k)
+        return {}
+    splits, labels = params.metrics.held_out_splits, (real.labels, fake.labels)
+    return metrics.calibration(metrics.held_out(x, y, seed=params.seed, k=k, splits=splits, labels=labels))
 
 
 def write_samples(path: Path, real: Activations, fake: Activations, compared: Comparison, gaps: Sequence[Gap]) -> None:
@@ -44,19 +79,6 @@ def write_samples(path: Path, real: Activations, fake: Activations, compared: Co
     columns = (metrics.real_columns(compared, gaps), metrics.fake_columns(compared))
     tables = [pd.DataFrame({"sample_id": list(side.ids), **c}) for side, c in zip((real, fake), columns, strict=True)]
     files.write_table(path, pd.concat(tables, ignore_index=True))
-
-
-def pictures_of(gaps: Sequence[Gap], table: pd.DataFrame, source: str, compared: Comparison) -> list[Any]:
-    """For the largest gaps: words, images of the region from its centre outwards, and the generated ones nearest to it."""
-    real, fake = datasets.open_set(DATA / "real"), datasets.open_set(DATA / "fake" / source)
-    nearest, shown = metrics.real_columns(compared)["nearest_fake_row"], []
-    for gap, line in zip(gaps[:SHOWN_GAPS], table.itertuples(), strict=False):
-        rows = np.concatenate([[gap.centre], gap.rows[gap.rows != gap.centre]])[:TILES]
-        words = (
-            f"{100 * gap.missing:.1f}% missing\n{gap.found} of {gap.expected:.0f} expected\n{str(line.classes)[:28]}"
-        )
-        shown.append((words, real.read(rows), fake.read(np.unique(nearest[gap.rows])[:TILES])))
-    return shown
 
 
 def judged_by_pixels(name: str, seed: int) -> metrics.ProbeScores | None:
@@ -74,16 +96,35 @@ def judged_by_pixels(name: str, seed: int) -> metrics.ProbeScores | None:
 
 def evaluate(params: Params, view_name: str, name: str) -> None:
     view, k = params.view(view_name), params.metrics.k
-    runtime.start(params.runtime.device, params.runtime.threads)
+    runtime.start(params.runtime.device, params.runtime.threads, deterministic=params.runtime.deterministic)
     real = store.open_activations(DATA / "activations" / view_name / "real")
     fake = store.open_activations(DATA / "activations" / view_name / name)
     store.check_same_view(real, fake)
+    chosen, chunk = ks(params.metrics, real, fake), neighbours.chunk_within(params.metrics.memory)
     scale = components.fit(real.matrix, None, standardise=not real.standardised)
-    x, y = scale.project(real.matrix), scale.project(fake.matrix)
-    depth = max(k + 1, *metrics.gap_scales(len(x), len(y)))
-    compared = metrics.compare(x, y, ks=(k,), real_nearest=neighbours_of_real(view_name, real, x, depth))
+    x, y = standardised(scale, real), standardised(scale, fake)
+    depth = max(*chosen, k + 1, *metrics.gap_scales(len(x), len(y)))
+    with pairs_bar(len(x), len(y), f"{view_name} {name}: distances") as bar:
+        search: dict[str, Any] = {"chunk": chunk, "journal": Journal(report=bar.update)}
+        near = neighbours_of_real(view_name, real, x, depth, **search)
+        compared = metrics.compare(x, y, ks=chosen, real_nearest=near, **search)
     gaps = metrics.gaps(compared, real_labels=real.labels, rate=params.metrics.gap_rate)
-    labels = (real.labels, fake.labels)
+    maps = DATA / "maps" / view_name
+    points = store.read_map(maps / "real.parquet", real.ids), store.read_map(maps / f"{name}.parquet", fake.ids)
+    judged = judged_by_pixels(name, params.seed)
+    scores = {
+        **metrics.summarise(
+            compared,
+            gaps,
+            x,
+            y,
+            k=k,
+            seed=params.seed,
+            on_map=metrics.mode_coverage(metrics.compare(*points, ks=(1,), chunk=chunk)),
+        ),
+        **calibrated(params, real, fake, x, y),
+        **metrics.judgement(judged),
+    }
     settings = {
         "view": view_name,
         "generator": name,
@@ -96,31 +137,43 @@ def evaluate(params: Params, view_name: str, name: str) -> None:
         "keep": view.keep,
         "network_hash": real.config["network_hash"],
     }
-    judged = judged_by_pixels(name, params.seed)
-    scores = {
-        **metrics.summarise(compared, gaps, x, y, k=k, seed=params.seed),
-        **metrics.judgement(judged),
-    }
     files.write_json(METRICS / view_name / f"{name}.json", {**settings, **rounded(scores)})
-    classes = store.open_stored_images(DATA / "real").config["classes"]
-    table = metrics.class_table(compared, x, y, *labels, classes, k=k, judged=judged)
-    files.write_table(METRICS / view_name / f"{name}.classes.csv", table.round(6))
-    missing = metrics.gap_table(gaps, real.ids, classes)
-    files.write_table(METRICS / view_name / f"{name}.gaps.csv", missing.round(6))
     write_samples(DATA / "scores" / view_name / f"{name}.parquet", real, fake, compared, gaps)
+    names = store.open_stored_images(DATA / "real").config["classes"]
+    table = metrics.class_table(
+        compared,
+        x,
+        y,
+        real.labels,
+        fake.labels,
+        names,
+        k=k,
+        found=gaps,
+        modes=metrics.mode_coverage(compared),
+        judged=judged,
+    )
+    files.write_table(DATA / "scores" / view_name / f"{name}.classes.parquet", table)
+    missing, curve = metrics.gap_table(gaps, real.ids, names), metrics.curve_table(compared)
+    shifts, histograms = _pictures.channels(real, fake, params.seed)
+    for what, lines in {"classes": table, "gaps": missing, "curve": curve, "channels": shifts}.items():
+        files.write_table(METRICS / view_name / f"{name}.{what}.csv", rounded(lines))
 
-    maps, folder = DATA / "maps" / view_name, PLOTS / view_name
-    points = {title(name, scores): (store.read_map(maps / f"{name}.parquet", fake.ids), fake.labels)}
-    bars = figures.coverage_figure(table, name, expected=scores["equal_laws"]["coverage"])
-    regions = "1 region" if len(gaps) == 1 else f"{len(gaps)} regions"
-    words = f"{name}: {regions} missing, with {100 * scores['missing_mass']:.1f}% of the mass"
+    images = datasets.open_set(DATA / "real"), datasets.open_set(DATA / "fake" / name)
     drawn = {
-        "map": figures.map_figure(store.read_map(maps / "real.parquet", real.ids), points, classes),
-        "classes": bars,
-        "gaps": figures.gaps_figure(words, pictures_of(gaps, missing, name, compared)),
+        "map": figures.map_figure(points[0], {title(name, scores): (points[1], fake.labels)}, names),
+        "density": figures.density_figure(name, *points),
+        "classes": figures.coverage_figure(table, name, expected=scores["equal_laws"]["coverage"]),
+        "worst": figures.worst_figure(
+            f"{name}: the worst covered classes", _pictures.class_lines(table, compared, *images)
+        ),
+        "gaps": figures.gaps_figure(
+            _pictures.words_of(name, scores), _pictures.gap_lines(gaps, missing, compared, *images)
+        ),
+        "curve": figures.curve_figure(name, curve),
+        "channels": figures.channels_figure(f"{name}: the channels that moved farthest", histograms),
     }
     for what, figure in drawn.items():
-        files.write_bytes(folder / f"{name}.{what}.png", figures.png(figure))
+        files.write_bytes(PLOTS / view_name / f"{name}.{what}.png", figures.png(figure))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ Weight = Annotated[float, Field(ge=0)]
 Sigma = Annotated[float, Field(gt=0)]
 T = TypeVar("T")
 Family = Literal["edm"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16", "winograd"]
 
 
 class ParamsError(ValueError):
@@ -29,6 +30,9 @@ class _Section(BaseModel):
 class RuntimeParams(_Section):
     device: str
     threads: Annotated[int, Field(ge=0)]
+    compile: bool
+    channels_last: bool
+    deterministic: bool
     launch: Literal["local", "accelerate", "ray"]
     processes: Positive | None
     address: str | None
@@ -79,6 +83,7 @@ class GenerateParams(_Section):
     labels: Literal["real", "balanced"]
     batch_size: Positive
     shard_rows: Positive
+    precision: Precision
 
 
 class GeneratorParams(_Section):
@@ -93,17 +98,47 @@ class GeneratorParams(_Section):
     masks: Literal["stored", "recomputed"]
 
 
+class PreprocessingParams(_Section):
+    """What a TorchScript feature network expects of its input."""
+
+    resolution: Positive | None
+    resize: Literal["bilinear", "bicubic"]
+    low: float
+    high: float
+    mean: Annotated[list[float], Field(min_length=1)] | None
+    std: Annotated[list[Sigma], Field(min_length=1)] | None
+
+
 class ViewParams(_Section):
     network: str
-    family: Family
+    family: Literal["edm", "pixels", "torchscript"]
+    preprocessing: PreprocessingParams | None
     layers: Annotated[list[str], Field(min_length=1)]
-    protocol: Literal["noised", "scaled", "sampling"]
+    protocol: Literal["noised", "scaled", "sampling", "clean"]
     real_protocol: Literal["noised", "scaled"] | None
-    sigma: Sigma | Annotated[list[Sigma], Field(min_length=1)]
+    sigma: Sigma | Annotated[list[Sigma], Field(min_length=1)] | None
     keep: Literal["full", "mean", "pca"]
+
+    @model_validator(mode="after")
+    def _looked_at_as_the_family_can(self) -> ViewParams:
+        clean = self.family != "edm"
+        if clean != (self.protocol == "clean") or clean != (self.sigma is None):
+            raise ValueError(
+                f"family {self.family}, protocol {self.protocol}, sigma {self.sigma}: pixels and torchscript look at clean "
+                "images (protocol: clean, sigma: null), edm networks at noised ones (another protocol, and a noise level)"
+            )
+        if (self.family == "torchscript") != (self.preprocessing is not None):
+            raise ValueError(
+                f"family {self.family}, preprocessing {'given' if self.preprocessing else 'null'}: a torchscript network "
+                "needs its preprocessing stated, the others have none"
+            )
+        return self
 
     @property
     def sigmas(self) -> tuple[float, ...]:
+        """Noise levels; none where images are looked at clean."""
+        if self.sigma is None:
+            return ()
         return tuple(self.sigma) if isinstance(self.sigma, list) else (self.sigma,)
 
 
@@ -116,7 +151,7 @@ class CaptureParams(_Section):
     batch_size: Positive
     shard_rows: Positive
     dtype: Literal["float32", "float16"]
-    precision: Literal["float32", "tf32", "bfloat16", "winograd"]
+    precision: Precision
     reconstructions: bool
     track: Literal["shards", "manifest"]
     basis: BasisParams
@@ -132,7 +167,29 @@ class ReducerParams(_Section):
 
 class MetricsParams(_Section):
     k: Positive
+    curve: Annotated[list[Positive], Field(min_length=1)]
     gap_rate: Rate
+    held_out_splits: Annotated[int, Field(ge=2)]
+    memory: Annotated[int, Field(ge=16)]
+
+
+class InversionParams(_Section):
+    generators: list[Name]
+    images: Positive | None
+    calibration: Positive
+    starts: Positive
+    steps: Positive
+    enough: Sigma
+    batch_size: Positive
+    shard_rows: Positive
+
+
+class ReachParams(_Section):
+    generators: list[Name]
+    layers: Annotated[list[str], Field(min_length=1)]
+    gaps: Positive
+    images: Positive
+    ways: Annotated[list[Literal["mask", "inversion", "guided"]], Field(min_length=1)]
 
 
 class TrackingParams(_Section):
@@ -187,8 +244,22 @@ class Params(_Section):
     capture: CaptureParams
     reducer: ReducerParams
     metrics: MetricsParams
+    inversion: InversionParams
+    reach: ReachParams
     tracking: TrackingParams
     training: TrainingParams
+
+    @model_validator(mode="after")
+    def _names_that_exist(self) -> Params:
+        for section, names in (("inversion", self.inversion.generators), ("reach", self.reach.generators)):
+            for name in names:
+                if name not in self.generators:
+                    raise ValueError(f"{section}.generators names {name!r}; known: {', '.join(self.generators)}")
+        if "inversion" in self.views:
+            raise ValueError(
+                "a view is called 'inversion'; metrics/inversion holds the inversions: choose another name"
+            )
+        return self
 
     def generator(self, name: str) -> GeneratorParams:
         return _named(self.generators, name, "generator")

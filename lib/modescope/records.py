@@ -70,7 +70,8 @@ class Mask:
     """Activations to hold in a network: module path => value (1, C, H, W), and where they come from.
 
     `ids` and `weights` name the samples whose mask values were averaged; `source` says how those values were obtained
-    (`recorded`, `nearest`, `scaled`); `sigma` is the noise level of the step in which they were recorded.
+    (`recorded`, `nearest`, `scaled`, `inverted`, `guided`, `aimed`); `sigma` is the noise level of the step in which they
+    were recorded.
     """
 
     values: Mapping[str, Tensor]

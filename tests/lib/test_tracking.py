@@ -53,6 +53,7 @@ def made(tmp_path_factory):
     reducer = Reducer.fit(features, pca=5, n_neighbors=5)
     reducer.save(root / "reducer")
     (root / "scores.json").write_text("{}")
+    (root / "map.png").write_bytes(b"a picture")
     result = Result(
         name="default/g",
         key="first",
@@ -60,7 +61,8 @@ def made(tmp_path_factory):
         metrics={"recall": 0.5},
         tags={"git.commit": "0" * 40},
         datasets={"data/real": "abc"},
-        artifacts=[root / "scores.json"],
+        series={"over_k.recall": [(1, 0.25), (5, 0.5)]},
+        artifacts=[root / "scores.json", root / "map.png"],
         models=[
             Model(kind="generator", path=checkpoint, config={"sampler": "one-step", "steps": 1, "seed": 3}),
             Model(kind="reducer", path=root / "reducer"),
@@ -79,10 +81,13 @@ def test_a_run_holds_parameters_scores_hashes_and_files(made):
     logged = client.get_run(run)
     assert logged.info.run_name == "default/g"
     assert logged.data.params["sigma"] == "0.4"
-    assert logged.data.metrics == {"recall": 0.5}
+    assert logged.data.metrics == {"recall": 0.5, "over_k.recall": 0.5}
+    assert [(m.step, m.value) for m in client.get_metric_history(run, "over_k.recall")] == [(1, 0.25), (5, 0.5)]
     assert logged.data.tags["git.commit"] == "0" * 40
     assert [(d.dataset.name, d.dataset.digest) for d in logged.inputs.dataset_inputs] == [("data/real", "abc")]
-    assert [item.path for item in client.list_artifacts(run)] == ["scores.json"]
+    assert [item.path for item in client.list_artifacts(run)] == ["plots", "tables"]
+    assert [item.path for item in client.list_artifacts(run, "plots")] == ["plots/map.png"]
+    assert [item.path for item in client.list_artifacts(run, "tables")] == ["tables/scores.json"]
     assert logged.info.artifact_uri.startswith((root / "mlruns").as_uri())
 
 
@@ -139,3 +144,11 @@ def test_a_locked_database_is_an_error_not_a_hang(tmp_path, monkeypatch):
     with pytest.raises(TrackingError, match="database is locked"):
         tracking.track([result], root=tmp_path, experiment="x")
     holder.close()
+
+
+def test_more_metrics_than_mlflow_takes_are_refused_before_anything_is_logged():
+    scores = {f"class {i}": 0.5 for i in range(999)}
+    plain = {"name": "a", "key": "k", "params": {}, "tags": {}, "datasets": {}}
+    Result(metrics=scores, series={"over_k": [(1, 0.1)]}, **plain)
+    with pytest.raises(ValueError, match=r"a has 1001 metrics and MLflow takes 1000 at a time; .* among the artifacts"):
+        Result(metrics=scores, series={"over_k": [(1, 0.1), (2, 0.2)]}, **plain)

@@ -31,6 +31,7 @@ def settings() -> dict:
     raw["generate"] |= {"num_samples": SAMPLES, "batch_size": 64}
     raw["generators"]["teacher"]["steps"] = 2
     del raw["generators"]["dmd2-early"]
+    raw["reach"]["generators"] = ["dmd2"]
     raw["runtime"] |= {"device": "cpu", "threads": 1}
     raw["capture"]["shard_rows"] = 1000
     raw["training"]["teacher"]["steps"] = 4

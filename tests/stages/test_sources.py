@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from PIL import Image
 
-from modescope import components, datasets, store
+from modescope import components, datasets, files, plan, runtime, store
 from modescope.generators import load_generator
 from modescope.params import ParamsError, load
+from modescope.plan.__main__ import main as planned
 from stages.capture import capture
 from stages.evaluate import evaluate
 from stages.fit import fit
 from stages.generate import generate
 from stages.prepare import prepare
 from stages.project import project
+from tests.lib.scripts import exported
 
 TENCH = 449  # its label in packed ImageNet; its standard index is 0
 
@@ -204,3 +208,97 @@ def test_views_take_any_layer_by_its_module_path(copy):
     path = load_generator("data/checkpoints/teacher.safetensors").layers["decoder_block_1"]
     capture(look_at(copy, layers=[path]), "default", "real")
     assert store.open_activations("data/activations/default/real").layers == (path,)
+
+
+SCRIPT = {"resolution": 12, "resize": "bilinear", "low": -1.0, "high": 1.0, "mean": None, "std": None}
+SPACES = {
+    "pixels": {"network": "data/real", "preprocessing": None},
+    "torchscript": {"network": "net.pt", "preprocessing": SCRIPT},
+}
+
+
+def look_through(copy, family, **changes):
+    """The project with fewer real images and one view of the family."""
+    torch.manual_seed(0)
+    exported(copy / "net.pt", torch.nn.Sequential(torch.nn.Conv2d(3, 8, 4, stride=2), torch.nn.ReLU()).eval())
+    clean = {"family": family, "layers": ["features"], "protocol": "clean", "sigma": None, **SPACES[family], **changes}
+    settings = change(copy, real={"num_samples": 200}, views={"default": load().views["default"].model_dump() | clean})
+    prepare(settings)
+    return settings
+
+
+@pytest.mark.parametrize("family", SPACES)
+def test_feature_networks_of_clean_images_go_through_every_stage(copy, family, capsys):
+    settings = look_through(copy, family)
+    generate(settings, "dmd2")
+    for source in ("real", "dmd2"):
+        capture(settings, "default", source)
+    fit(settings, "default")
+    project(settings, "default", "dmd2")
+    evaluate(settings, "default", "dmd2")
+    acts = store.open_activations("data/activations/default/dmd2")
+    assert acts.layers == ("features",)
+    assert acts.matrix.shape == (150, {"pixels": 64, "torchscript": 8 * 5 * 5}[family])
+    assert acts.table["sigma"].isna().all()
+    assert (acts.table["protocol"] == "clean").all()
+    if family == "pixels":
+        images = store.open_stored_images("data/fake/dmd2").read(np.arange(150))
+        assert np.allclose(acts.features(), images.reshape(150, -1) / 127.5 - 1, atol=1e-6)
+    scores = files.read_json(Path("metrics/default/dmd2.json"))
+    assert 0 <= scores["coverage"] <= 1
+    assert (scores["protocol"], scores["sigma"]) == ("clean", None)
+    assert np.isfinite(store.read_map(Path("data/maps/default/dmd2.parquet"), acts.ids)).all()
+    planned([])
+    table = capsys.readouterr().out
+    assert [line.split()[3:5] for line in table.splitlines() if line.startswith("capture default dmd2")] == [
+        ["150", "150"]
+    ]
+
+
+def test_the_plan_of_a_torchscript_view_counts_its_work_and_bytes(copy):
+    settings = look_through(copy, "torchscript")
+    assert planned(["--no-measure"]) == 0
+    chosen = datasets.choose(settings.real, settings.seed)
+    steps = {work.step: work for work in plan.works(settings, chosen, Path("data"), runtime.start("cpu", 1))}
+    network = load_generator("net.pt", "torchscript", SCRIPT, "cpu")
+    work = steps["capture default real"]
+    cost = plan.cost_of(work, replace(network, latent_shape=(1, 8, 8)), {})
+    assert cost.flops == 2 * 25 * 8 * 3 * 16  # 5 x 5 places, 8 filters over 3 channels of 4 x 4
+    assert cost.row_bytes == 8 * 5 * 5 * 4
+    assert work.evaluations[0][1].batch * cost.row_bytes < cost.memory < 100e6
+
+
+def test_clean_views_keep_components_as_any_other(copy):
+    settings = look_through(copy, "pixels", keep="pca")
+    settings = change(copy, capture={"basis": {"components": 10, "rows": 60}, "reconstructions": True})
+    capture(settings, "default", "real")
+    acts = store.open_activations("data/activations/default/real")
+    assert (acts.layers, acts.matrix.shape) == (("pca",), (200, 11))
+    assert set(acts.manifest["arrays"]) == {"pca"}  # the images themselves are there already
+
+
+def test_the_precision_of_generation_and_the_switches_of_a_run_are_part_of_what_was_made(copy):
+    before = store.open_stored_images("data/fake/dmd2")
+    one = before.read(np.arange(20)).astype(int)
+    assert before.config["precision"] == "float32"
+    assert "channels_last" not in before.config["runtime"]
+    settings = change(copy, generate={"precision": "bfloat16", "num_samples": 20}, runtime={"channels_last": True})
+    generate(settings, "dmd2")
+    after = store.open_stored_images("data/fake/dmd2")
+    assert after.config["precision"] == "bfloat16"
+    assert after.config["runtime"]["channels_last"] is True
+    assert {"device", "threads", "torch"} <= after.config["runtime"].keys()
+    assert after.manifest["config_hash"] != before.manifest["config_hash"]
+    assert 0 < np.abs(after.read(np.arange(20)).astype(int) - one).mean() < 8  # of 255
+
+
+def test_a_captured_row_keeps_its_bits_under_every_switch_when_more_are_asked_for(copy):
+    settings = change(copy, runtime={"channels_last": True, "deterministic": True}, generate={"num_samples": 70})
+    found = []
+    for n in (70, 90):
+        settings = change(copy, generate={"num_samples": n})
+        generate(settings, "dmd2")
+        capture(settings, "default", "dmd2")
+        found.append(store.open_activations("data/activations/default/dmd2").features()[:64])
+    runtime.start("cpu", 1)
+    assert np.array_equal(*found)

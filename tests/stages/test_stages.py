@@ -12,11 +12,13 @@ import pytest
 import torch
 import yaml
 
-from modescope import files, metrics, store
+from modescope import files, metrics, params, store
 from modescope.edm import EDMPrecond
 from modescope.selection import histogram_labels
+from stages.compare import compare
+from stages.evaluate import evaluate
 from stages.generate import generate
-from stages.track import flat, result
+from stages.track import PICTURES, curve, flat, numbers, result, shown
 from stages.train import kept_teacher
 
 SAMPLES = 150
@@ -79,8 +81,7 @@ def test_scores_equal_the_metrics_of_the_standardised_features_and_name_their_se
     classes = files.read_table(Path("metrics/default/dmd2.classes.csv"))
     assert classes["real"].sum() == 1797
     assert classes["fake"].tolist() == [15] * 10
-    kinds = ("map", "classes", "gaps")
-    assert all((Path("plots/default") / f"dmd2.{kind}.png").stat().st_size > 2000 for kind in kinds)
+    assert all((Path("plots/default") / f"dmd2.{kind}.png").stat().st_size > 2000 for kind in PICTURES)
 
 
 def test_every_sample_has_its_scores_and_every_gap_its_line(here):
@@ -195,3 +196,118 @@ def test_a_missing_stage_before_this_one_is_named(copy, call):
     shutil.rmtree("data/activations/default/dmd2")
     says(call("project", "default", "dmd2", cwd=copy), "data/activations/default/dmd2/manifest.json is missing")
     assert pd.read_csv("metrics/default.csv").shape[0] == 3
+
+
+# Evaluate, compare, track: tables beside the scores, and bad input
+
+
+def test_every_table_stands_beside_the_scores(here):
+    scores = files.read_json(Path("metrics/default/dmd2.json"))
+    curve_of_k = files.read_table(Path("metrics/default/dmd2.curve.csv")).set_index("k")
+    assert curve_of_k.index.tolist() == [1, 2, 3, 5, 10, 20]
+    for name in ("precision", "recall", "density", "coverage"):
+        assert curve_of_k.loc[5, name] == scores[name]
+    assert curve_of_k.loc[5, "expected_coverage"] == scores["equal_laws"]["coverage"]
+    channels = files.read_table(Path("metrics/default/dmd2.channels.csv"))
+    assert channels.groupby("layer").size().to_dict() == {"encoder_bottleneck": 64, "midblock": 64}
+    assert channels["distance"].is_monotonic_decreasing
+    classes = files.read_table(Path("data/scores/default/dmd2.classes.parquet"))
+    assert classes["missing_mass"].sum() == pytest.approx(scores["missing_mass"], abs=1e-5)
+    assert ((classes["coverage_low"] <= classes["coverage"]) & (classes["coverage"] <= classes["coverage_high"])).all()
+    assert scores["held_out"]["n"] == SAMPLES
+    assert set(scores["held_out"]["real"]) >= {"precision", "recall", "density", "coverage", "frechet"}
+    assert 0 <= scores["mode_coverage_map"] <= 1
+
+
+def test_differences_of_the_generators_are_told_with_their_noise(here):
+    table = files.read_table(Path("metrics/default.differences.csv")).set_index("score")
+    assert (set(table["a"]), set(table["b"])) == ({"teacher"}, {"dmd2"})
+    of = {name: files.read_json(Path(f"metrics/default/{name}.json")) for name in ("teacher", "dmd2")}
+    for score in ("precision", "recall", "coverage"):
+        line = table.loc[score]
+        assert line["difference"] == pytest.approx(of["teacher"][score] - of["dmd2"][score], abs=2e-4)
+        assert line["within_noise"] == (line["low"] <= 0 <= line["high"])
+
+
+def test_the_comparison_tells_what_was_reached_and_what_can_be_inverted_where_that_is_known(copy):
+    files.write_json(copy / "metrics/default/dmd2.reach.json", {"regions": 15, "aimed": 13, "reached": 9})
+    files.write_json(copy / "metrics/inversion/dmd2.json", {"real": {"made": 0.25}})
+    compare(params.load(), "default")
+    table = files.read_table(Path("metrics/default.csv")).set_index("generator")
+    assert table.loc["dmd2", ["reached", "invertible"]].tolist() == ["9 of 13", 0.25]
+    assert table.loc["teacher", ["reached", "invertible"]].isna().all()
+
+
+def test_the_printed_comparison_marks_what_noise_may_have_put_below_the_best():
+    table = pd.DataFrame(
+        {
+            "generator": ["a", "b", "c"],
+            "recall": [0.91, 0.9, 0.5],
+            "density": [1.0, 1.01, 2.0],
+            "reached": [None, "1 of 2", None],
+        }
+    )
+    lines = [("a", "b", True), ("a", "c", False), ("b", "c", False)]
+    pairs = pd.DataFrame(
+        [{"score": s, "a": a, "b": b, "within_noise": w} for s in ("recall", "density") for a, b, w in lines]
+    )
+    text = shown(table, pairs)
+    assert text.loc["recall"].tolist() == ["0.9100 ", "0.9000=", "0.5000 "]
+    assert text.loc["density"].tolist() == ["1.0000 ", "1.0100 ", "2.0000 "]  # the largest is not the best
+    assert text.loc["reached"].tolist() == [" ", "1 of 2 ", " "]
+
+
+def test_numbers_for_tracking_hold_ends_of_intervals_and_no_settings_or_missing_values(here):
+    scores = files.read_json(Path("metrics/default/dmd2.json"))
+    found = numbers({**scores, "kernel": float("nan")})
+    assert found["interval95.recall.low"] == scores["interval95"]["recall"][0]
+    assert found["held_out.real.recall"] == scores["held_out"]["real"]["recall"]
+    assert found["gaps"] == scores["gaps"]
+    assert not {"kernel", "view", "layers", "k", "real"} & set(found)
+    assert len(found) < 100
+    over_k = curve(Path("metrics/default/dmd2.curve.csv"))
+    assert over_k["over_k.recall"][3] == (5, scores["recall"])
+
+
+def changed(path, **config):
+    manifest = files.read_json(path / "manifest.json")
+    manifest["config"] |= config
+    files.write_json(path / "manifest.json", manifest)
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [({"network_hash": "0" * 64}, "another network hash"), ({"view": {"sigma": 1.0}}, "another view")],
+)
+def test_sides_of_different_networks_or_protocols_are_not_compared(config, what, copy):
+    changed(copy / "data/activations/default/dmd2", **config)
+    with pytest.raises(ValueError, match=f"data/activations/default/dmd2 was captured with {what}"):
+        evaluate(params.load(), "default", "dmd2")
+
+
+def test_a_value_that_is_no_number_is_named_with_its_row_and_folder(copy):
+    shard = next((copy / "data/activations/default/dmd2").glob("midblock/*.npy"))
+    values = np.load(shard)
+    values[7, 0] = np.nan
+    np.save(shard, values)
+    with pytest.raises(ValueError, match=r"data/activations/default/dmd2: features has NaN .* in row 7; every value"):
+        evaluate(params.load(), "default", "dmd2")
+
+
+def test_a_k_that_the_samples_do_not_suffice_for_is_refused(here):
+    many = here.model_copy(update={"metrics": here.metrics.model_copy(update={"k": SAMPLES - 1})})
+    with pytest.raises(
+        ValueError, match=r"metrics.k is 149 and data/activations/default/dmd2 holds 150 .* at most 148"
+    ):
+        evaluate(many, "default", "dmd2")
+
+
+def test_a_class_that_was_never_generated_is_missing_in_the_table_and_not_zero(copy):
+    path = Path("data/activations/default/dmd2/samples.parquet")
+    samples = files.read_table(path)
+    files.write_table(path, samples.assign(class_id=samples["class_id"].replace(3, 4)))
+    evaluate(params.load(), "default", "dmd2")
+    classes = files.read_table(Path("metrics/default/dmd2.classes.csv")).set_index("class_id")
+    assert classes.loc[3, "fake"] == 0
+    assert classes.loc[3, ["precision", "density", "spread_ratio"]].isna().all()
+    assert classes["coverage"].notna().all()

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 KEY_TAG = "modescope.key"
 PATIENCE = 5.0
 """Seconds to wait for whoever writes the database."""
+MOST_METRICS = 1000
 _REQUIREMENTS = ["modescope"]
 
 
@@ -45,8 +47,19 @@ class Result:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     datasets: Mapping[str, str]  # name => content hash
+    series: Mapping[str, Sequence[tuple[int, float]]] = field(
+        default_factory=dict
+    )  # name => (step, value), drawn as a line
     artifacts: Sequence[Path] = ()
     models: Sequence[Model] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.metrics) + sum(len(points) for points in self.series.values())
+        if count > MOST_METRICS:
+            raise ValueError(
+                f"{self.name} has {count} metrics and MLflow takes {MOST_METRICS} at a time; what is told per class or per "
+                "sample belongs into a table among the artifacts"
+            )
 
 
 def database(root: Path) -> Path:
@@ -120,6 +133,13 @@ def _signature(model: Model) -> Any:
     return ModelSignature(Schema([TensorSpec(np.dtype(np.float32), (-1, -1))]))
 
 
+def _points(series: Mapping[str, Sequence[tuple[int, float]]]) -> list[Any]:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    return [Metric(name, value, now, step) for name, points in series.items() for step, value in points]
+
+
 def _log(mlflow: Any, result: Result, experiment: str) -> str:
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
@@ -127,11 +147,12 @@ def _log(mlflow: Any, result: Result, experiment: str) -> str:
     with mlflow.start_run(experiment_id=experiment, run_name=result.name) as run:
         mlflow.log_params(dict(result.params))
         mlflow.log_metrics(dict(result.metrics))
+        mlflow.MlflowClient().log_batch(run.info.run_id, metrics=_points(result.series))
         mlflow.set_tags(dict(result.tags))
         for name, digest in result.datasets.items():
             mlflow.log_input(MetaDataset(CodeDatasetSource(tags={"dvc": name}), name=name, digest=digest))
         for path in result.artifacts:
-            mlflow.log_artifact(str(path))
+            mlflow.log_artifact(str(path), "plots" if path.suffix == ".png" else "tables")
         for model in result.models:
             mlflow.pyfunc.log_model(
                 name=model.kind,
