@@ -42,11 +42,11 @@ SHOWN = """before => {
 @contextmanager
 def borrowed(root: Path) -> Iterator[Path]:
     """The project by links, so that what is generated here is not kept."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
         (folder / "data").mkdir()
-        for part in ("params.yaml", "metrics"):
-            (folder / part).symlink_to(root / part)
+        for name in ("params.yaml", "metrics"):
+            (folder / name).symlink_to(root / name)
         for part in (root / "data").iterdir():
             if part.name != "made":
                 (folder / "data" / part.name).symlink_to(part)

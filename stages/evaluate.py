@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,14 @@ def pairs_bar(n: int, m: int, what: str) -> tqdm:
     return tqdm(total=metrics.pairs(n, m), desc=what, unit="pair", unit_scale=True, dynamic_ncols=True, disable=small)
 
 
+def journal(params: Params, real: Activations, fake: Activations, report: Callable[[int], object]) -> Journal:
+    """Where the search keeps what it has found, so that a run that was killed goes on; a short one keeps nothing."""
+    if len(real) * len(fake) < BAR_FROM**2:
+        return Journal(report=report)
+    asked = [params.metrics.model_dump(), real.manifest["shards"], fake.manifest["shards"]]
+    return Journal(folder=DATA / "neighbours" / store.config_hash({"search": asked}), report=report)
+
+
 def neighbours_of_real(view_name: str, real: Activations, x: np.ndarray, depth: int, **search: Any) -> Nearest:
     """The real side's own neighbours, searched once per view and then found again for every generator."""
     key = store.config_hash({"rows": real.manifest["shards"], "standardised": real.standardised})
@@ -64,14 +72,16 @@ def neighbours_of_real(view_name: str, real: Activations, x: np.ndarray, depth: 
     return metrics.kept_neighbours(path, x, depth, key=key, **search)
 
 
-def calibrated(params: Params, real: Activations, fake: Activations, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+def calibrated(
+    params: Params, real: Activations, fake: Activations, x: np.ndarray, y: np.ndarray, chunk: int
+) -> dict[str, Any]:
     """What held-out real samples score in the generated ones' place; nothing where half of the real ones are too few."""
     k = params.metrics.k
     if min(len(fake), len(real) // 2) <= max(k, 2):
         log.info("%d real samples do not suffice to hold some out at k = %d", len(real), k)
         return {}
     splits, labels = params.metrics.held_out_splits, (real.labels, fake.labels)
-    return metrics.calibration(metrics.held_out(x, y, seed=params.seed, k=k, splits=splits, labels=labels))
+    return metrics.calibration(metrics.held_out(x, y, seed=params.seed, k=k, splits=splits, labels=labels, chunk=chunk))
 
 
 def write_samples(path: Path, real: Activations, fake: Activations, compared: Comparison, gaps: Sequence[Gap]) -> None:
@@ -100,12 +110,15 @@ def evaluate(params: Params, view_name: str, name: str) -> None:
     real = store.open_activations(DATA / "activations" / view_name / "real")
     fake = store.open_activations(DATA / "activations" / view_name / name)
     store.check_same_view(real, fake)
-    chosen, chunk = ks(params.metrics, real, fake), neighbours.chunk_within(params.metrics.memory)
+    chosen, width = ks(params.metrics, real, fake), real.matrix.shape[1]
+    chunk = neighbours.chunk_within(params.metrics.memory, width)
     scale = components.fit(real.matrix, None, standardise=not real.standardised)
     x, y = standardised(scale, real), standardised(scale, fake)
     depth = max(*chosen, k + 1, *metrics.gap_scales(len(x), len(y)))
     with pairs_bar(len(x), len(y), f"{view_name} {name}: distances") as bar:
-        search: dict[str, Any] = {"chunk": chunk, "journal": Journal(report=bar.update)}
+        if not bar.disable:
+            log.info("%s", metrics.estimate(len(x), len(y), width, k=max(chosen)))
+        search: dict[str, Any] = {"chunk": chunk, "journal": journal(params, real, fake, bar.update)}
         near = neighbours_of_real(view_name, real, x, depth, **search)
         compared = metrics.compare(x, y, ks=chosen, real_nearest=near, **search)
     gaps = metrics.gaps(compared, real_labels=real.labels, rate=params.metrics.gap_rate)
@@ -122,7 +135,7 @@ def evaluate(params: Params, view_name: str, name: str) -> None:
             seed=params.seed,
             on_map=metrics.mode_coverage(metrics.compare(*points, ks=(1,), chunk=chunk)),
         ),
-        **calibrated(params, real, fake, x, y),
+        **calibrated(params, real, fake, x, y, chunk),
         **metrics.judgement(judged),
     }
     settings = {
@@ -152,6 +165,9 @@ def evaluate(params: Params, view_name: str, name: str) -> None:
         modes=metrics.mode_coverage(compared),
         judged=judged,
     )
+    if view.family != "edm":
+        told = metrics.fidelity_table(compared, x, y, real.labels, fake.labels)
+        table = table.merge(told, on="class_id", how="left")
     files.write_table(DATA / "scores" / view_name / f"{name}.classes.parquet", table)
     missing, curve = metrics.gap_table(gaps, real.ids, names), metrics.curve_table(compared)
     shifts, histograms = _pictures.channels(real, fake, params.seed)
@@ -174,6 +190,7 @@ def evaluate(params: Params, view_name: str, name: str) -> None:
     }
     for what, figure in drawn.items():
         files.write_bytes(PLOTS / view_name / f"{name}.{what}.png", figures.png(figure))
+    search["journal"].clear()
 
 
 if __name__ == "__main__":

@@ -170,3 +170,19 @@ def test_a_probe_needs_two_classes_of_two() -> None:
     probe = metrics.fit_probe(real, labels, seed=0)
     with pytest.raises(ValueError, match=r"fake_labels has shape \(3,\) for 30 samples"):
         metrics.probe_scores(probe, real, real, labels, labels[:3])
+
+
+def test_fidelity_of_classes_sees_a_class_that_is_made_as_another_one():
+    rng = np.random.default_rng(3)
+    centres = np.array([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
+    real_labels, fake_labels = np.repeat([0, 1, 2], 30), np.repeat([0, 1, 2], 20)
+    real = centres[real_labels] + rng.standard_normal((90, 2))
+    fake = centres[np.where(fake_labels == 2, 1, fake_labels)] + rng.standard_normal((60, 2))
+    table = metrics.fidelity_table(metrics.compare(real, fake), real, fake, real_labels, fake_labels).set_index(
+        "class_id"
+    )
+    assert table["real_agreement"].tolist() == [1, 1, 1]
+    assert table["agreement"].tolist() == [1, 1, 0]
+    assert table["first"].tolist() == [1, 1, 0]
+    assert table["represented"].tolist() == [1, 2, 0]
+    assert table["represented_q"][2] < 0.01 < table["represented_q"][1]

@@ -247,6 +247,9 @@ def test_feature_networks_of_clean_images_go_through_every_stage(copy, family, c
     scores = files.read_json(Path("metrics/default/dmd2.json"))
     assert 0 <= scores["coverage"] <= 1
     assert (scores["protocol"], scores["sigma"]) == ("clean", None)
+    table = files.read_table(Path("metrics/default/dmd2.classes.csv"))  # such features do not know the class
+    assert table[["agreement", "real_agreement", "first", "real_first"]].apply(lambda c: c.between(0, 1)).all(axis=None)
+    assert table["real_agreement"].mean() > 0.5
     assert np.isfinite(store.read_map(Path("data/maps/default/dmd2.parquet"), acts.ids)).all()
     planned([])
     table = capsys.readouterr().out

@@ -311,3 +311,29 @@ def test_a_class_that_was_never_generated_is_missing_in_the_table_and_not_zero(c
     assert classes.loc[3, "fake"] == 0
     assert classes.loc[3, ["precision", "density", "spread_ratio"]].isna().all()
     assert classes["coverage"].notna().all()
+
+
+def test_an_evaluation_that_was_stopped_keeps_its_distances_and_goes_on(here, copy, monkeypatch):
+    wanted = Path("metrics/default/dmd2.json").read_bytes()
+    Path("data/neighbours/default.safetensors").unlink()
+    monkeypatch.setattr("stages.evaluate.BAR_FROM", 1)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    def visited(*_):
+        raise AssertionError("a block was visited again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics, "gaps", stop)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(here, "default", "dmd2")
+        kept = {path.name for path in Path("data/neighbours").glob("*/*.safetensors")}
+        assert kept == {"real.safetensors", "fake.safetensors", "across.safetensors"}
+        patch.setattr(metrics, "estimate", lambda *_, **__: "which runs a small comparison")
+        patch.setattr("modescope.neighbours.passes.visit_block", visited)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(here, "default", "dmd2")
+    evaluate(here, "default", "dmd2")
+    assert Path("metrics/default/dmd2.json").read_bytes() == wanted
+    assert not list(Path("data/neighbours").glob("*/*.safetensors"))

@@ -35,7 +35,7 @@ from modescope.metrics.reference import kept_neighbours, read_neighbours, write_
 from modescope.metrics.samples import fake_columns, real_columns
 from modescope.metrics.slices import SlicedWasserstein, sliced_wasserstein
 from modescope.metrics.summary import calibration, judge, judgement, summarise
-from modescope.metrics.tables import class_intervals, class_table, curve_table, gap_table
+from modescope.metrics.tables import class_intervals, class_table, curve_table, fidelity_table, gap_table
 
 __all__ = [
     "Bins",
@@ -81,6 +81,7 @@ __all__ = [
     "expected_clipped_coverage",
     "expected_coverage",
     "fake_columns",
+    "fidelity_table",
     "fit_probe",
     "frechet_bias",
     "frechet_distance",

@@ -13,6 +13,7 @@ from modescope.metrics.breakdown import per_class, per_class_spread
 from modescope.metrics.comparison import Comparison
 from modescope.metrics.coverage import ModeCoverage
 from modescope.metrics.expectations import expected_coverage
+from modescope.metrics.fidelity import centroid_ranks, class_agreement, underrepresented
 from modescope.metrics.manifolds import Memberships
 from modescope.metrics.missing import Gap
 from modescope.metrics.probing import ProbeScores
@@ -77,6 +78,25 @@ def class_table(
         table["fidelity_real"] = table["class_id"].map(judged.accuracy_by_class)
     table.insert(1, "class_name", [class_names[c] for c in table["class_id"]])
     return table
+
+
+def fidelity_table(
+    compared: Comparison,
+    x: Float[np.ndarray, "N D"],
+    y: Float[np.ndarray, "M D"],
+    real_labels: Int64[np.ndarray, " N"],
+    fake_labels: Int64[np.ndarray, " M"],
+) -> pd.DataFrame:
+    """One line per class: do its generated samples land among its real ones? class_id; agreement and real_agreement;
+    first and real_first (own centroid nearest); represented (found over expected) with represented_q.
+
+    Only for features of a network that is not told the class: those of one that is know it, whatever the image shows.
+    """
+    near = class_agreement(compared, real_labels, fake_labels)[["class_id", "agreement", "real_agreement"]]
+    first = centroid_ranks(x, y, real_labels, fake_labels)[["class_id", "first", "real_first"]]
+    landed = underrepresented(compared, real_labels)[["class_id", "ratio", "q_value"]]
+    landed = landed.rename(columns={"ratio": "represented", "q_value": "represented_q"})
+    return near.merge(first, on="class_id", how="left").merge(landed, on="class_id", how="left")
 
 
 def class_intervals(
