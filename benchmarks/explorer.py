@@ -1,72 +1,37 @@
-"""How long a visitor waits: page ready, first hover card, generation. The served explorer in a headless Chromium.
+"""How long a visitor waits: first picture, hover card, neighbours, filter, generation; alone, and with others.
 
-    python benchmarks/explorer.py [--visits 5] [--generations 8]
+    python -m benchmarks.explorer [--visits 5] [--generations 8] [--sessions 10 --seconds 120] [--root .]
 
-Runs in the repository root on the maps that are there, and leaves nothing behind. Server and browser share the cores.
+Runs on the maps of a project and leaves nothing behind in it. Server and browser share the cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
-import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
 
-FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"]
-IDLE = "window.Bokeh?.documents[0]?.is_idle"
-PLACE = """([name, index]) => {
-    const plot = Bokeh.documents[0].get_model_by_name("map"), view = Bokeh.index.find_one(plot);
-    const data = Bokeh.documents[0].get_model_by_name(name).data_source.data;
-    const corner = view.canvas_view.el.getBoundingClientRect();
-    return [corner.x + view.frame.x_scale.compute(data.x[index]), corner.y + view.frame.y_scale.compute(data.y[index])];
-}"""
-SHOWN = """before => {
-    const made = [...document.querySelectorAll("section.side *")].flatMap(node =>
-        node.shadowRoot ? [...node.shadowRoot.querySelectorAll("figure img")] : [])[0];
-    return made && made.src !== before && made.complete && made.naturalWidth && made.src;
-}"""
+from benchmarks.serving import CHROMIUM, FLAGS, IDLE, PLACE, SHOWN, Server, borrowed, served, serving
 
-
-@contextmanager
-def borrowed(root: Path) -> Iterator[Path]:
-    """The project by links, so that what is generated here is not kept."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        (folder / "data").mkdir()
-        for name in ("params.yaml", "metrics"):
-            (folder / name).symlink_to(root / name)
-        for part in (root / "data").iterdir():
-            if part.name != "made":
-                (folder / "data" / part.name).symlink_to(part)
-        yield folder
-
-
-@contextmanager
-def served(root: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "bokeh", "serve", "dashboards/explorer", "--port", "0"]
-    environment = {**os.environ, "MODESCOPE_ROOT": str(root)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        address = next(m.group() for line in server.stderr if (m := re.search(r"http://localhost:\d+/explorer", line)))
-        drain = threading.Thread(target=server.stderr.read, daemon=True)
-        drain.start()
-        try:
-            yield address
-        finally:
-            server.terminate()
-            drain.join()
+__all__ = ["CHROMIUM", "FLAGS", "IDLE", "PLACE", "SHOWN", "borrowed", "served", "visit"]
+MARKS = "Bokeh.documents[0].get_model_by_name('marks {}').data_source.data"
+DRAWN = f"{IDLE} && Bokeh.documents[0].get_model_by_name('points real').data_source.data.x.length"
+UNTIL = """([act, seen]) => new Promise((done) => {
+    const look = Function(`return ${seen}`), before = look(), start = performance.now();
+    Function(act)();
+    const wait = () => (look() === before ? requestAnimationFrame(wait) : done((performance.now() - start) / 1000));
+    wait();
+})"""
+"""Seconds from an action until what is seen is another object than before."""
+SLOW = 60_000
 
 
 def timed(action: Callable[[], Any]) -> float:
@@ -75,17 +40,18 @@ def timed(action: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def line(what: str, seconds: list[float], limit: float) -> str:
-    middle = statistics.median(seconds)
-    return f"{what:<28}{middle:7.2f} s  (longest {max(seconds):.2f} of {len(seconds)})   wanted {limit:g} s"
+def line(what: str, seconds: list[float], limit: float) -> None:
+    if seconds:
+        middle, most = statistics.median(seconds), max(seconds)
+        print(f"{what:<34}{middle:8.3f} s  (longest {most:.3f} of {len(seconds)})   wanted {limit:g} s", flush=True)
 
 
-def visit(page: Any, address: str) -> None:
+def visit(page: Page, address: str) -> None:
     page.goto(address)
-    page.wait_for_function(IDLE)
+    page.wait_for_function(DRAWN)
 
 
-def hover(page: Any) -> None:
+def hover(page: Page) -> None:
     """From the pointer's first move to a card whose image is there."""
     page.mouse.move(*page.evaluate(PLACE, ["points real", 20]))
     page.wait_for_function(
@@ -93,47 +59,129 @@ def hover(page: Any) -> None:
     )
 
 
-def generate(page: Any) -> None:
-    before = page.evaluate(SHOWN, None)
-    page.get_by_role("button", name="Generate", exact=True).click()
-    page.wait_for_function(SHOWN, arg=before)
+def until(page: Page, act: str, seen: str) -> float:
+    return page.evaluate(UNTIL, [act, seen])
 
 
-def measure(address: str, visits: int, generations: int) -> None:
-    with sync_playwright() as play, tempfile.TemporaryDirectory() as profile:
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        size: Any = {"width": 1280, "height": 800}
-        browser = play.chromium.launch_persistent_context(profile, executable_path=chromium, args=FLAGS, viewport=size)
+def neighbours(page: Page, number: int) -> float:
+    """A sample is selected, then from the key to the rings of its neighbours."""
+    until(page, f"explorer.send('select', 'real/{number}')", MARKS.format("selected"))
+    return until(page, "explorer.send('find')", MARKS.format("found"))
+
+
+def filtered(page: Page) -> float:
+    """One class alone, until the points are others; then all again."""
+    row = "document.querySelector('#classes .row').dataset.class"
+    points = "Bokeh.documents[0].get_model_by_name('points real').data_source.data"
+    found = until(page, f"explorer.send('solo', {row})", points)
+    until(page, "explorer.send('solo-all')", points)
+    return found
+
+
+def generate(page: Page) -> float:
+    """From the key to the star on the map."""
+    return until(page, "explorer.send('generate')", MARKS.format("made"))
+
+
+@contextmanager
+def browsing() -> Iterator[Any]:
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def new_page(browser: Any) -> Page:
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.set_default_timeout(SLOW)
+    return page
+
+
+def alone(address: str, visits: int, generations: int) -> None:
+    with browsing() as browser:
+        pages = [new_page(browser) for _ in range(visits)]
         ready, card = [], []
-        for _ in range(visits):
-            page = browser.new_page()
+        for page in pages:
             ready.append(timed(lambda page=page: visit(page, address)))  # type: ignore[misc]
             card.append(timed(lambda page=page: hover(page)))  # type: ignore[misc]
-            points = page.evaluate("Bokeh.documents[0].get_model_by_name('points real').data_source.data.x.length")
-            if len(ready) < visits:
-                page.close()
-        page.mouse.click(*page.evaluate(PLACE, ["points real", 20]))
-        page.get_by_role("button", name="Find nearest").click()
-        page.wait_for_function("Bokeh.documents[0].get_model_by_name('marks found').data_source.data.x.length")
-        first = timed(lambda: generate(page))
-        after = [timed(lambda: generate(page)) for _ in range(generations)]
-        browser.close()
-    print(f"{points} real points, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(line("page ready, first visit", ready[:1], 3))
-    print(line("page ready, later visits", ready[1:], 3))
-    print(line("first hover card", card, 0.3))
-    print(f"{'first generation, loading':<28}{first:7.2f} s")
-    print(line("generation after it", after, 1.5))
+            if page is not pages[-1]:
+                page.context.close()
+        points = page.evaluate("Bokeh.documents[0].get_model_by_name('points real').data_source.data.x.length")
+        print(f"{points} real points drawn, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+        line("first picture, first visit", ready[:1], 2)
+        line("first picture, later visits", ready[1:], 2)
+        line("hover card (125 ms of it wanted)", card, 0.3)
+        line("click to neighbours", [neighbours(page, 20 + i) for i in range(generations)], 0.15)
+        line("filter by class", [filtered(page) for _ in range(generations)], 0.15)
+        page.evaluate("explorer.send('tab', 'generate')")
+        line("first generation, loading", [generate(page)], 60)
+        line("masked generation to its star", [generate(page) for _ in range(generations)], 1)
+
+
+CROWD = """([number, step, seconds]) => {
+    const model = (name) => Bokeh.documents[0].get_model_by_name(name), selects = [], made = [], errors = [];
+    const end = performance.now() + 1000 * seconds;
+    const changed = async (act, look) => {
+        const before = look(), start = performance.now();
+        act();
+        while (look() === before || !look()) {
+            if (performance.now() - start > 60000) throw new Error("nothing came for a minute");
+            await new Promise((next) => setTimeout(next, 2));
+        }
+        return performance.now() - start;
+    };
+    const shown = () => new URLSearchParams(location.search).get("shown");
+    const work = async () => {
+        explorer.send("tab", "generate");
+        for (let i = number; performance.now() < end; i += step) {
+            const told = `real/${i % 50}`, picked = () => model("marks selected").data_source.data;
+            selects.push(await changed(() => explorer.send("select", told), picked) / 1000);
+            await changed(() => explorer.send("find"), () => model("marks found").data_source.data);
+            await changed(() => explorer.send("generate"), shown);
+            made.push(shown());
+            if (model("alert").visible) throw new Error(model("alert").text);
+        }
+    };
+    window.worked = work().catch((error) => errors.push(`${error}`)).then(() => ({ selects, made, errors }));
+}"""
+"""A visitor who selects, finds and has made, all the time."""
+
+
+def crowd(server: Server, root: Path, sessions: int, seconds: float) -> None:
+    """Many at once: every result arrives and is kept, and nobody waits long for a selection."""
+    with browsing() as browser:
+        pages = [new_page(browser) for _ in range(sessions)]
+        for page in pages:
+            visit(page, server.address)
+        neighbours(pages[0], 49)
+        pages[0].evaluate("explorer.send('tab', 'generate')")
+        generate(pages[0])  # loads the generator
+        for number, page in enumerate(pages):
+            page.evaluate(CROWD, [number, sessions, seconds])
+        told = [page.evaluate("window.worked") for page in pages]
+    selects = np.concatenate([each["selects"] for each in told])
+    made = [name for each in told for name in each["made"]]
+    errors = [error for each in told for error in each["errors"]]
+    kept = {path.stem for path in root.glob("data/made/*/*.json")}
+    lost = [name for name in made if name.removeprefix("made/") not in kept]
+    print(f"{sessions} sessions for {seconds:g} s: {len(selects)} selections, {len(made)} generations")
+    print(f"{'selection, 95th percentile':<34}{np.quantile(selects, 0.95):8.3f} s   wanted 0.4 s")
+    print(f"{'selection, median':<34}{np.median(selects):8.3f} s  (longest {selects.max():.3f})")
+    print(f"errors {len(errors)} {errors[:3]}, lost results {len(lost)}   wanted none")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--visits", type=int, default=5)
     parser.add_argument("--generations", type=int, default=8)
+    parser.add_argument("--sessions", type=int, default=0, help="then, so many visitors at once")
+    parser.add_argument("--seconds", type=float, default=120, help="how long they stay")
     parser.add_argument("--root", type=Path, default=Path())
     arguments = parser.parse_args()
-    with borrowed(arguments.root.resolve()) as root, served(root) as address:
-        measure(address, arguments.visits, arguments.generations)
+    with borrowed(arguments.root.resolve()) as root, serving(root) as server:
+        alone(server.address, arguments.visits, arguments.generations)
+        if arguments.sessions:
+            crowd(server, root, arguments.sessions, arguments.seconds)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,6 @@ def _batches(side: Activations, layer: str, seed: int) -> Iterator[np.ndarray]:
         yield side.take(rows[start : start + BATCH], layer)
 
 
-def words_of(name: str, scores: dict[str, Any]) -> str:
+def words_of(name: str, scores: Mapping[str, Any]) -> str:
     regions = "1 region" if scores["gaps"] == 1 else f"{scores['gaps']} regions"
     return f"{name}: {regions} missing, with {100 * scores['missing_mass']:.1f}% of the mass"

@@ -46,6 +46,7 @@ def warn_of_one_step(params: Params, view: ViewParams) -> None:
 
 
 def capture(params: Params, view_name: str, source: str) -> None:
+    """data/activations/<view>/both holds every side's manifest once more: what a map fitted on all of them depends on."""
     view, here = params.view(view_name), machine(params)
     warn_of_one_step(params, view)
     basis = None
@@ -75,6 +76,8 @@ def capture(params: Params, view_name: str, source: str) -> None:
         track=params.capture.track,
         write=lambda folder: files.link(basis, folder / basis.name) if basis else None,
     )
+    side = DATA / "activations" / view_name
+    files.write_json(side / "both" / f"{source}.json", files.read_json(side / source / "manifest.json"))
 
 
 if __name__ == "__main__":

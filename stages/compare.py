@@ -14,25 +14,10 @@ from modescope import figures, files, metrics, store
 from modescope.params import Params
 from stages import DATA, METRICS, PLOTS, run
 
-SHOWN = (
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "clipped_density",
-    "clipped_coverage",
-    "mode_coverage",
-    "frechet",
-    "kernel",
-    "gaps",
-    "missing_mass",
-    "class_fidelity",
-)
-
 
 def row(view_name: str, name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
     """A generator's line; `reached` (missing regions) and `invertible` (real images) where those were looked into."""
-    line: dict[str, Any] = {"generator": name, **{n: round(scores[n], 4) for n in SHOWN if n in scores}}
+    line: dict[str, Any] = {"generator": name, **{n: round(scores[n], 4) for n in metrics.SHOWN if n in scores}}
     reach, inverted = METRICS / view_name / f"{name}.reach.json", METRICS / "inversion" / f"{name}.json"
     if reach.exists():
         found = files.read_json(reach)
@@ -84,7 +69,7 @@ def compare(params: Params, view_name: str) -> None:
     scores = {name: files.read_json(METRICS / view_name / f"{name}.json") for name in params.generators}
     null = next(iter(scores.values()))["equal_laws"]
     rows = [row(view_name, name, found) for name, found in scores.items()]
-    rows.append({"generator": "equal laws", **{n: round(null[n], 4) for n in SHOWN if n in null}})
+    rows.append({"generator": "equal laws", **{n: round(null[n], 4) for n in metrics.SHOWN if n in null}})
     files.write_table(METRICS / f"{view_name}.csv", pd.DataFrame(rows))
     files.write_table(
         METRICS / f"{view_name}.differences.csv", differences(view_name, list(scores), params.metrics.k).round(4)

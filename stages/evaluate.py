@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from modescope import components, datasets, figures, files, metrics, neighbours, runtime, selection, store
 from modescope.components import Components
-from modescope.metrics import Comparison, Gap
 from modescope.neighbours import Journal, Nearest
 from modescope.params import MetricsParams, Params
 from modescope.store import Activations
 from stages import DATA, METRICS, PLOTS, _pictures, rounded, run
+from stages._compared import Compared
 
 log = logging.getLogger(__name__)
 
@@ -72,23 +73,22 @@ def neighbours_of_real(view_name: str, real: Activations, x: np.ndarray, depth: 
     return metrics.kept_neighbours(path, x, depth, key=key, **search)
 
 
-def calibrated(
-    params: Params, real: Activations, fake: Activations, x: np.ndarray, y: np.ndarray, chunk: int
-) -> dict[str, Any]:
+def calibrated(params: Params, found: Compared) -> dict[str, Any]:
     """What held-out real samples score in the generated ones' place; nothing where half of the real ones are too few."""
-    k = params.metrics.k
+    k, (real, fake) = params.metrics.k, (found.real, found.fake)
     if min(len(fake), len(real) // 2) <= max(k, 2):
         log.info("%d real samples do not suffice to hold some out at k = %d", len(real), k)
         return {}
-    splits, labels = params.metrics.held_out_splits, (real.labels, fake.labels)
-    return metrics.calibration(metrics.held_out(x, y, seed=params.seed, k=k, splits=splits, labels=labels, chunk=chunk))
-
-
-def write_samples(path: Path, real: Activations, fake: Activations, compared: Comparison, gaps: Sequence[Gap]) -> None:
-    """Scores of every sample, real and generated: what `real.scores` selects by."""
-    columns = (metrics.real_columns(compared, gaps), metrics.fake_columns(compared))
-    tables = [pd.DataFrame({"sample_id": list(side.ids), **c}) for side, c in zip((real, fake), columns, strict=True)]
-    files.write_table(path, pd.concat(tables, ignore_index=True))
+    held_out = metrics.held_out(
+        *found.features,
+        seed=params.seed,
+        k=k,
+        splits=params.metrics.held_out_splits,
+        labels=(real.labels, fake.labels),
+        chunk=found.chunk,
+        journal=replace(found.journal, report=None),
+    )
+    return metrics.calibration(held_out)
 
 
 def judged_by_pixels(name: str, seed: int) -> metrics.ProbeScores | None:
@@ -104,93 +104,125 @@ def judged_by_pixels(name: str, seed: int) -> metrics.ProbeScores | None:
     return metrics.judge(x, y, *labels, seed=seed)
 
 
-def evaluate(params: Params, view_name: str, name: str) -> None:
-    view, k = params.view(view_name), params.metrics.k
-    runtime.start(params.runtime.device, params.runtime.threads, deterministic=params.runtime.deterministic)
+def compare(params: Params, view_name: str, name: str) -> Compared:
     real = store.open_activations(DATA / "activations" / view_name / "real")
     fake = store.open_activations(DATA / "activations" / view_name / name)
     store.check_same_view(real, fake)
     chosen, width = ks(params.metrics, real, fake), real.matrix.shape[1]
-    chunk = neighbours.chunk_within(params.metrics.memory, width)
     scale = components.fit(real.matrix, None, standardise=not real.standardised)
     x, y = standardised(scale, real), standardised(scale, fake)
-    depth = max(*chosen, k + 1, *metrics.gap_scales(len(x), len(y)))
+    depth = max(*chosen, params.metrics.k + 1, *metrics.gap_scales(len(x), len(y)))
+    chunk, maps = neighbours.chunk_within(params.metrics.memory, width), DATA / "maps" / view_name
     with pairs_bar(len(x), len(y), f"{view_name} {name}: distances") as bar:
         if not bar.disable:
             log.info("%s", metrics.estimate(len(x), len(y), width, k=max(chosen)))
-        search: dict[str, Any] = {"chunk": chunk, "journal": journal(params, real, fake, bar.update)}
-        near = neighbours_of_real(view_name, real, x, depth, **search)
-        compared = metrics.compare(x, y, ks=chosen, real_nearest=near, **search)
-    gaps = metrics.gaps(compared, real_labels=real.labels, rate=params.metrics.gap_rate)
-    maps = DATA / "maps" / view_name
-    points = store.read_map(maps / "real.parquet", real.ids), store.read_map(maps / f"{name}.parquet", fake.ids)
-    judged = judged_by_pixels(name, params.seed)
-    scores = {
-        **metrics.summarise(
-            compared,
-            gaps,
-            x,
-            y,
-            k=k,
-            seed=params.seed,
-            on_map=metrics.mode_coverage(metrics.compare(*points, ks=(1,), chunk=chunk)),
-        ),
-        **calibrated(params, real, fake, x, y, chunk),
-        **metrics.judgement(judged),
+        kept = journal(params, real, fake, bar.update)
+        near = neighbours_of_real(view_name, real, x, depth, chunk=chunk, journal=kept)
+        comparison = metrics.compare(x, y, ks=chosen, real_nearest=near, chunk=chunk, journal=kept)
+    return Compared(
+        real=real,
+        fake=fake,
+        features=(x, y),
+        points=(store.read_map(maps / "real.parquet", real.ids), store.read_map(maps / f"{name}.parquet", fake.ids)),
+        classes=store.open_stored_images(DATA / "real").config["classes"],
+        comparison=comparison,
+        gaps=metrics.gaps(comparison, real_labels=real.labels, rate=params.metrics.gap_rate),
+        judged=judged_by_pixels(name, params.seed),
+        chunk=chunk,
+        journal=kept,
+    )
+
+
+def score(params: Params, found: Compared) -> dict[str, Any]:
+    """Numbers of the whole set."""
+    (x, y), k = found.features, params.metrics.k
+    on_map = metrics.mode_coverage(metrics.compare(*found.points, ks=(1,), chunk=found.chunk))
+    return {
+        **metrics.summarise(found.comparison, found.gaps, x, y, k=k, seed=params.seed, on_map=on_map),
+        **calibrated(params, found),
+        **metrics.judgement(found.judged),
     }
-    settings = {
+
+
+def settings_of(params: Params, view_name: str, name: str, found: Compared) -> dict[str, Any]:
+    view = params.view(view_name)
+    return {
         "view": view_name,
         "generator": name,
-        "real": len(x),
-        "fake": len(y),
-        "k": k,
+        "real": len(found.real),
+        "fake": len(found.fake),
+        "k": params.metrics.k,
         "layers": view.layers,
         "protocol": view.protocol,
         "sigma": view.sigma,
         "keep": view.keep,
-        "network_hash": real.config["network_hash"],
+        "network_hash": found.real.config["network_hash"],
     }
-    files.write_json(METRICS / view_name / f"{name}.json", {**settings, **rounded(scores)})
-    write_samples(DATA / "scores" / view_name / f"{name}.parquet", real, fake, compared, gaps)
-    names = store.open_stored_images(DATA / "real").config["classes"]
-    table = metrics.class_table(
-        compared,
-        x,
-        y,
-        real.labels,
-        fake.labels,
-        names,
-        k=k,
-        found=gaps,
-        modes=metrics.mode_coverage(compared),
-        judged=judged,
-    )
-    if view.family != "edm":
-        told = metrics.fidelity_table(compared, x, y, real.labels, fake.labels)
-        table = table.merge(told, on="class_id", how="left")
-    files.write_table(DATA / "scores" / view_name / f"{name}.classes.parquet", table)
-    missing, curve = metrics.gap_table(gaps, real.ids, names), metrics.curve_table(compared)
-    shifts, histograms = _pictures.channels(real, fake, params.seed)
-    for what, lines in {"classes": table, "gaps": missing, "curve": curve, "channels": shifts}.items():
-        files.write_table(METRICS / view_name / f"{name}.{what}.csv", rounded(lines))
 
+
+def sample_table(found: Compared) -> pd.DataFrame:
+    """Scores of every sample, real and generated: what `real.scores` selects by."""
+    columns = (metrics.real_columns(found.comparison, found.gaps), metrics.fake_columns(found.comparison))
+    sides = zip((found.real, found.fake), columns, strict=True)
+    return pd.concat([pd.DataFrame({"sample_id": list(side.ids), **c}) for side, c in sides], ignore_index=True)
+
+
+def class_table(params: Params, view_name: str, found: Compared) -> pd.DataFrame:
+    labels = found.real.labels, found.fake.labels
+    table = metrics.class_table(
+        found.comparison,
+        *found.features,
+        *labels,
+        found.classes,
+        k=params.metrics.k,
+        found=found.gaps,
+        modes=metrics.mode_coverage(found.comparison),
+        judged=found.judged,
+    )
+    if params.view(view_name).family == "edm":
+        return table  # its features know the class that they are told
+    return table.merge(metrics.fidelity_table(found.comparison, *found.features, *labels), on="class_id", how="left")
+
+
+def pictures(
+    name: str, scores: Mapping[str, Any], found: Compared, tables: Mapping[str, pd.DataFrame], shifted: Any
+) -> Iterator[tuple[str, Figure]]:
+    points = found.points
     images = datasets.open_set(DATA / "real"), datasets.open_set(DATA / "fake" / name)
-    drawn = {
-        "map": figures.map_figure(points[0], {title(name, scores): (points[1], fake.labels)}, names),
-        "density": figures.density_figure(name, *points),
-        "classes": figures.coverage_figure(table, name, expected=scores["equal_laws"]["coverage"]),
-        "worst": figures.worst_figure(
-            f"{name}: the worst covered classes", _pictures.class_lines(table, compared, *images)
-        ),
-        "gaps": figures.gaps_figure(
-            _pictures.words_of(name, scores), _pictures.gap_lines(gaps, missing, compared, *images)
-        ),
-        "curve": figures.curve_figure(name, curve),
-        "channels": figures.channels_figure(f"{name}: the channels that moved farthest", histograms),
+    classes = tables["classes"]
+    worst = _pictures.class_lines(classes, found.comparison, *images)
+    gaps = _pictures.gap_lines(found.gaps, tables["gaps"], found.comparison, *images)
+    yield "map", figures.map_figure(points[0], {title(name, scores): (points[1], found.fake.labels)}, found.classes)
+    yield "density", figures.density_figure(name, *points)
+    yield "classes", figures.coverage_figure(classes, name, expected=scores["equal_laws"]["coverage"])
+    yield "worst", figures.worst_figure(f"{name}: the worst covered classes", worst)
+    yield "gaps", figures.gaps_figure(_pictures.words_of(name, scores), gaps)
+    yield "curve", figures.curve_figure(name, tables["curve"])
+    yield "channels", figures.channels_figure(f"{name}: the channels that moved farthest", shifted)
+
+
+def evaluate(params: Params, view_name: str, name: str) -> None:
+    params.view(view_name)
+    runtime.start(params.runtime.device, params.runtime.threads, deterministic=params.runtime.deterministic)
+    found = compare(params, view_name, name)
+    scores = score(params, found)
+    files.write_json(
+        METRICS / view_name / f"{name}.json", {**settings_of(params, view_name, name, found), **rounded(scores)}
+    )
+    shifts, shifted = _pictures.channels(found.real, found.fake, params.seed)
+    tables = {
+        "classes": class_table(params, view_name, found),
+        "gaps": metrics.gap_table(found.gaps, found.real.ids, found.classes),
+        "curve": metrics.curve_table(found.comparison),
+        "channels": shifts,
     }
-    for what, figure in drawn.items():
+    files.write_table(DATA / "scores" / view_name / f"{name}.parquet", sample_table(found))
+    files.write_table(DATA / "scores" / view_name / f"{name}.classes.parquet", tables["classes"])
+    for what, table in tables.items():
+        files.write_table(METRICS / view_name / f"{name}.{what}.csv", rounded(table))
+    for what, figure in pictures(name, scores, found, tables, shifted):
         files.write_bytes(PLOTS / view_name / f"{name}.{what}.png", figures.png(figure))
-    search["journal"].clear()
+    found.journal.clear()
 
 
 if __name__ == "__main__":

@@ -17,20 +17,23 @@ def project(params: Params, view_name: str, name: str) -> None:
     fake = store.open_activations(DATA / "activations" / view_name / name)
     real = store.open_activations(DATA / "activations" / view_name / "real")
     store.check_same_view(real, fake)
-    reducer = Reducer.load(DATA / "maps" / view_name / "reducer")
+    folder = DATA / "maps" / view_name
+    reducer = Reducer.load(folder / "reducer")
     reducer.check_source(
         {layer: tuple(fake.manifest["arrays"][layer]["shape"]) for layer in fake.layers}, fake.config["network_hash"]
     )
-    places = reducer.transform(fake.matrix)
-    folder = DATA / "maps" / view_name
-    store.write_map(folder / f"{name}.parquet", fake.ids, places)
+    (fake_scores, fake_places), (real_scores, real_places) = (
+        reducer.located(side, activations.matrix) for side, activations in ((name, fake), ("real", real))
+    )
+    store.write_map(folder / f"{name}.parquet", fake.ids, fake_places)
     kept = quality.separation(
-        reducer.scores[reducer.rows("real")],
-        reducer.components.project(fake.matrix),
-        reducer.embedding[reducer.rows("real")],
-        places,
+        real_scores,
+        fake_scores,
+        real_places,
+        fake_places,
         k=reducer.settings.n_neighbors,
         seed=params.seed,
+        metric=reducer.settings.metric,
     )
     files.write_json(folder / f"{name}.separation.json", asdict(kept))
 

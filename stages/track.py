@@ -84,7 +84,7 @@ def result(params: Params, lock: dict[str, Any], view: str, name: str) -> Result
         "generator": name,
         "seed": params.seed,
         **flat({"view_settings": params.view(view).model_dump(), "sampling": how.model_dump()}),
-        **flat({"generate": params.generate.model_dump(), "reducer": params.reducer.model_dump()}),
+        **flat({"generate": params.generate.model_dump(), "reducer": params.reducer.of(view).model_dump()}),
         **{key: scores[key] for key in ("real", "fake", "k")},
     }
     kept = [METRICS / view / f"{name}.{what}" for what in ("json", *TABLES)]

@@ -108,7 +108,7 @@ def test_every_parameter_is_used_somewhere():
         if leaf.rpartition(".")[0] not in unpacked and not re.search(rf"\.{leaf.rpartition('.')[2]}\b", code)
     ]
     assert unused == []
-    assert "params.reducer.model_dump()" in code
+    assert "params.reducer.of(" in code
     assert "params.training.network.model_dump()" in code
 
 

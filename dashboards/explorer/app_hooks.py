@@ -11,8 +11,9 @@ from bokeh.server import urls
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from tornado.web import HTTPError, authenticated
 
-from . import making
-from .controls import Desk
+from . import downloads, making, opening
+from .desk import Desk
+from .parts import PARTS
 from .resources import png
 
 log = logging.getLogger(__name__)
@@ -44,13 +45,17 @@ class Thumbnail(AuthRequestHandler):
         self.write(png(pixels))
 
 
-if not any(pattern[0] == ROUTE for pattern in urls.per_app_patterns):  # this file is run more than once
-    urls.per_app_patterns.append((ROUTE, Thumbnail))
+for route in ((ROUTE, Thumbnail), *downloads.ROUTES):
+    if not any(pattern[0] == route[0] for pattern in urls.per_app_patterns):  # this file is run more than once
+        urls.per_app_patterns.append(route)
 
 
 def on_server_loaded(server_context: Any) -> None:
     png(np.zeros((1, 1, 1), np.uint8))  # Pillow looks for its encoders on first use
     try:
-        Desk(making.shared(), Document(), "")  # what it imports and caches, the first visitor need not wait for
+        studio = making.shared()
+        Desk(
+            studio, Document(), "", opening.first(studio), PARTS
+        )  # what it imports and caches, the first visitor need not wait for
     except (ValueError, OSError) as error:
         log.warning("%s", error)

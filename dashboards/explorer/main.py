@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from bokeh.document import Document
 from bokeh.io import curdoc
+from bokeh.models import Div
 
-from . import making, views
-from .controls import Desk
+from . import making, opening
+from .desk import Desk
+from .parts import PARTS
 
 
 def address(document: Document) -> str:
@@ -16,14 +18,22 @@ def address(document: Document) -> str:
     return f"{path.rpartition('/')[2]}/thumb/".lstrip("/")
 
 
+def query(document: Document) -> dict[str, str]:
+    """What the page's address asks for."""
+    context = document.session_context
+    said = {} if context is None or context.request is None else context.request.arguments
+    return {name: values[-1].decode("utf-8", errors="replace") for name, values in said.items() if values}
+
+
 def build(document: Document) -> None:
     document.title = "modescope explorer"
     try:
         studio = making.shared()
     except (ValueError, OSError) as error:
-        views.show_empty(document, str(error))
+        document.template_variables["message"] = str(error)
+        document.add_root(Div(name="empty", text=""))
         return
-    desk = Desk(studio, document, address(document))
+    desk = Desk(studio, document, address(document), opening.first(studio, query(document)), PARTS)
     document.on_session_destroyed(desk.close)
 
 

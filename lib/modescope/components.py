@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.linalg import eigh
 
 from modescope.files import DamagedFileError, read_tensors, write_tensors
@@ -70,6 +70,20 @@ class Joined:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)[back]
 
 
+class Picked:
+    """Some rows of a matrix, by number: read a part at a time."""
+
+    def __init__(self, matrix: RowMatrix, rows: Int[np.ndarray, " M"]) -> None:
+        self._matrix, self._rows = matrix, rows
+        self.shape = (len(rows), *matrix.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray:
+        return self._matrix[self._rows[rows]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
     """Columns' means and deviations, and the leading principal axes of the standardised data.
@@ -92,9 +106,24 @@ class Components:
             object.__setattr__(self, "_map", scaled)
             object.__setattr__(self, "_origin", scaled @ self.mean)
 
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Components:
+        """From what `arrays` gave, among others."""
+        return cls(
+            mean=arrays["mean"],
+            inverse_scale=arrays["inverse_scale"],
+            axes=arrays.get("axes"),
+            variance=arrays.get("variance"),
+        )
+
     @property
     def width(self) -> int:
         return len(self.mean)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is to be kept, by name."""
+        named = {name: getattr(self, name) for name in ("mean", "inverse_scale", "axes", "variance")}
+        return {name: values for name, values in named.items() if values is not None}
 
     def project(self, features: RowMatrix) -> Float[np.ndarray, "M P"]:
         """Standardise and rotate: float32, contiguous.
@@ -182,10 +211,7 @@ def save(path: Path, basis: Components, widths: Mapping[str, int]) -> None:
         raise ValueError(
             f"widths sum to {sum(widths.values())}, the basis has {basis.width} columns; name every layer with its own number"
         )
-    arrays = {"mean": basis.mean, "inverse_scale": basis.inverse_scale}
-    if basis.axes is not None and basis.variance is not None:
-        arrays |= {"axes": basis.axes, "variance": basis.variance}
-    write_tensors(path, arrays, {"format": str(FORMAT), "widths": json.dumps(dict(widths))})
+    write_tensors(path, basis.arrays(), {"format": str(FORMAT), "widths": json.dumps(dict(widths))})
 
 
 def load(path: Path) -> tuple[Components, dict[str, int]]:
@@ -201,13 +227,7 @@ def load(path: Path) -> tuple[Components, dict[str, int]]:
         )
     if not {"mean", "inverse_scale"} <= arrays.keys():
         raise DamagedFileError(f"{path} lacks mean or inverse_scale; delete it and run `dvc repro` to make it again")
-    basis = Components(
-        mean=arrays["mean"],
-        inverse_scale=arrays["inverse_scale"],
-        axes=arrays.get("axes"),
-        variance=arrays.get("variance"),
-    )
-    return basis, {str(name): int(width) for name, width in json.loads(metadata["widths"]).items()}
+    return Components.of(arrays), {str(name): int(width) for name, width in json.loads(metadata["widths"]).items()}
 
 
 def _blocks(features: RowMatrix, stop: int | None = None) -> Iterator[np.ndarray]:

@@ -199,7 +199,8 @@ class UNet(nn.Module):
         if label_dim:
             self.map_label = nn.Linear(label_dim, emb, bias=False)
             # Kaiming-normal over the fan-in, times sqrt(label_dim): unit variance, since one-hot rows have one live input.
-            nn.init.normal_(self.map_label.weight)
+            if not self.map_label.weight.is_meta:  # where torch would load its compiler for it: two seconds
+                nn.init.normal_(self.map_label.weight)
 
         def block(inputs: int, outputs: int, resolution: int, **kw: Any) -> Block:
             kw.setdefault("attention", resolution in attn_resolutions)

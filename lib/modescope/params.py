@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -158,11 +158,28 @@ class CaptureParams(_Section):
 
 
 class ReducerParams(_Section):
+    fit_on: str
     pca: Positive | None
     n_neighbors: Annotated[int, Field(ge=2)]
     min_dist: Annotated[float, Field(ge=0, le=1)]
     n_components: Literal[2, 3]
-    metric: str
+    metric: Literal["euclidean", "cosine"]
+    views: dict[Name, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _changes_that_can_be(self) -> ReducerParams:
+        for name in self.views:
+            try:
+                self.of(name)
+            except ValidationError as error:
+                first = error.errors()[0]
+                what = ".".join(map(str, first["loc"]))
+                raise ValueError(f"views.{name}.{what} is {first['input']!r}: {first['msg'].lower()}") from error
+        return self
+
+    def of(self, view: str) -> ReducerParams:
+        """With what differs for a view."""
+        return ReducerParams.model_validate(self.model_dump() | {"views": {}} | self.views.get(view, {}))
 
 
 class MetricsParams(_Section):
@@ -255,6 +272,18 @@ class Params(_Section):
             for name in names:
                 if name not in self.generators:
                     raise ValueError(f"{section}.generators names {name!r}; known: {', '.join(self.generators)}")
+        for name in self.reducer.views:
+            self.view(name)
+            if "fit_on" in self.reducer.views[name]:
+                raise ValueError(f"reducer.views.{name}.fit_on differs; all views share reducer.fit_on: set it there")
+        if self.reducer.fit_on not in ("real", "both", *self.generators):
+            raise ValueError(
+                f"reducer.fit_on is {self.reducer.fit_on!r}; give real, both, or one of: {', '.join(self.generators)}"
+            )
+        if taken := {"real", "both"} & self.generators.keys():
+            raise ValueError(
+                f"a generator is called {min(taken)!r}, which names a side of every view: choose another name"
+            )
         if "inversion" in self.views:
             raise ValueError(
                 "a view is called 'inversion'; metrics/inversion holds the inversions: choose another name"

@@ -2,7 +2,8 @@
 seed give the same map (stability), and does what separates two kinds of rows survive (separation)?
 
 Rows are asked for in blocks, and a seeded part of them stands for all, so that cost and memory stay bounded. Values lie
-in [0, 1], higher is better, and depend on N and k: compare only maps of the same rows at the same k.
+in [0, 1], higher is better, and depend on N and k: compare only maps of the same rows at the same k. `metric` is that of
+the map, "euclidean" or "cosine", between rows; places are always compared by Euclidean distance.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from scipy.spatial import procrustes
 from scipy.spatial.distance import cdist
 
 from modescope import layout
-from modescope.layout import nearest
+from modescope.layout import comparable, nearest
 from modescope.seeds import stream
 
 BLOCK_VALUES = 1 << 22
@@ -69,6 +70,7 @@ def measure(
 
     With fewer rows than 2k + 1, k is lowered to what they allow. `min_dist` and `metric` are those of the map.
     """
+    ranked = comparable(features, metric)
     k = min(k, (len(features) - 1) // 2)
     asked = _some(len(features), rows, seed)
     some = min(stability_rows, len(features))
@@ -76,9 +78,9 @@ def measure(
         rows=len(asked),
         of=len(features),
         k=k,
-        trustworthiness=trustworthiness(features, embedding, k=k, asked=asked),
-        continuity=continuity(features, embedding, k=k, asked=asked),
-        preservation=preservation(features, embedding, k=k, asked=asked),
+        trustworthiness=trustworthiness(ranked, embedding, k=k, asked=asked),
+        continuity=continuity(ranked, embedding, k=k, asked=asked),
+        preservation=preservation(ranked, embedding, k=k, asked=asked),
         stability=stability(
             features[_some(len(features), some, seed)],
             n_neighbors=k,
@@ -98,6 +100,7 @@ def trustworthiness(
     *,
     k: int = 15,
     asked: Int[np.ndarray, " M"] | None = None,
+    metric: str = "euclidean",
 ) -> float:
     """1 when the k neighbours of each row on the map are its k neighbours in feature space; intruders cost their rank.
 
@@ -105,7 +108,7 @@ def trustworthiness(
     the better rank. `asked`: the rows to ask, whose mean estimates that of all (None). Raises ValueError for k outside
     1..N/2 - 1, where the measure is not defined.
     """
-    return _agreement(features, embedding, k, asked)
+    return _agreement(comparable(features, metric), embedding, k, asked)
 
 
 def continuity(
@@ -114,11 +117,12 @@ def continuity(
     *,
     k: int = 15,
     asked: Int[np.ndarray, " M"] | None = None,
+    metric: str = "euclidean",
 ) -> float:
     """1 when the k neighbours of each row in feature space are its k neighbours on the map; rows torn away cost their
     rank there. The same paper, equation 2. Raises ValueError as `trustworthiness` does.
     """
-    return _agreement(embedding, features, k, asked)
+    return _agreement(embedding, comparable(features, metric), k, asked)
 
 
 def preservation(
@@ -127,11 +131,12 @@ def preservation(
     *,
     k: int = 15,
     asked: Int[np.ndarray, " M"] | None = None,
+    metric: str = "euclidean",
 ) -> float:
     """The share of each row's k nearest neighbours that the map and the feature space have in common, on average."""
     _check(features, k)
     asked = np.arange(len(features)) if asked is None else asked
-    pairs = zip(_others(features, k, asked), _others(embedding, k, asked), strict=True)
+    pairs = zip(_others(comparable(features, metric), k, asked), _others(embedding, k, asked), strict=True)
     return float(np.mean([len(np.intersect1d(a, b)) for a, b in pairs]) / k)
 
 
@@ -166,6 +171,7 @@ def separation(
     k: int = 15,
     rows: int = 1000,
     seed: int = 0,
+    metric: str = "euclidean",
 ) -> Separation:
     """How much of what separates two kinds of rows the map keeps, from up to `rows` of each, equally many.
 
@@ -175,7 +181,7 @@ def separation(
     count = min(len(one), len(other), rows)
     first, second = _some(len(one), count, seed), _some(len(other), count, seed)
     k = min(k, count - 1)
-    features = _own(np.concatenate([one[first], other[second]]), k)
+    features = _own(comparable(np.concatenate([one[first], other[second]]), metric), k)
     places = _own(np.concatenate([one_places[first], other_places[second]]), k)
     return Separation(
         rows=count, k=k, features=features, map=places, kept=places / features if features >= SEPARATE else None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # two seconds, which tables and images need not wait for
+    from torch import Tensor
 
 RECONSTRUCTION = "x0"
 """Name under which denoised images lie beside the layers of a capture."""

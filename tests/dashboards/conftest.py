@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +90,25 @@ def project_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def borrow(project_root: Path) -> Iterator[Callable[[Path], Path]]:
+    """A copy of the tiny project at a place, of which everything under data is hard links: files there are replaced by
+    new ones (as `modescope.files` does) and never written in place, which is checked at the end."""
+
+    def stamps() -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in project_root.rglob("*.*")}
+
+    def copy(place: Path) -> Path:
+        shutil.copytree(project_root / "data", place / "data", copy_function=os.link)
+        shutil.copyfile(project_root / "params.yaml", place / "params.yaml")
+        return place
+
+    before = stamps()
+    yield copy
+    assert stamps() == before, "a test wrote into the files that all tests share"
+
+
 @pytest.fixture
-def fresh_root(project_root: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny project, free to be changed."""
-    return Path(shutil.copytree(project_root, tmp_path / "copy", ignore=shutil.ignore_patterns("made")))
+def fresh_root(borrow: Callable[[Path], Path], tmp_path: Path) -> Path:
+    """A project of one's own, free to be changed."""
+    return borrow(tmp_path / "copy")

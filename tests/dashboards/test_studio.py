@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
-from dashboards.explorer.making import Studio, Wish
+from dashboards.explorer.making import Studio
 from dashboards.explorer.resources import EmptyProjectError, load, png
+from dashboards.explorer.wishes import layer_choices
 from modescope import files, masking, params, store
 from modescope.generators import load_generator
-from modescope.making import mean_image
+from modescope.making import Kept, Picked, Wish, mean_image
 from modescope.params import Params
 from stages.capture import capture
 from stages.fit import fit
@@ -23,7 +24,17 @@ from stages.project import project
 
 BOTTLENECK = ("encoder_bottleneck",)
 GENERATED = ("fake/student/3", "fake/student/13", "fake/student/23")
-WISH = Wish(view="default", generator="student", label=3, layers=BOTTLENECK, neighbours=GENERATED, seed=5)
+
+
+def wish(neighbours: tuple[str, ...] = GENERATED, seed: int = 5) -> Wish:
+    return Wish(
+        view="default", generator="student", label=3, layers=BOTTLENECK, target=Picked(ids=neighbours), seeds=(seed,)
+    )
+
+
+def make(studio: Studio, asked: Wish | None = None) -> Kept:
+    (kept,) = studio.make(asked or wish()).kept
+    return kept
 
 
 @pytest.fixture
@@ -39,7 +50,7 @@ def standardised(root: Path, source: str) -> np.ndarray:
 
 
 def test_the_neighbours_mean_is_what_goes_on_from_the_held_layer(studio: Studio) -> None:
-    kept = studio.make(WISH)
+    kept = make(studio)
     _, arrays = store.read_made(studio.project.root / "data/made/student", kept.id)
     images = store.open_stored_images(studio.project.root / "data/fake/student")
     values = images.take(images.rows_of(GENERATED), "encoder_bottleneck")
@@ -58,19 +69,19 @@ def change(root: Path, **sections: dict) -> Params:
 
 
 def test_values_that_were_not_stored_are_recomputed(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    stored, root = studio.make(WISH), studio.project.root
+    stored, root = make(studio), studio.project.root
     monkeypatch.chdir(root)
     generate(change(root, generators={"student": {"masks": "recomputed"}}), "student")
     again = Studio(load(root))
     assert set(again.project.generators["student"].images.manifest["arrays"]) == {"images"}
-    assert again.project.why_not("default", "student") is None
-    again.make(WISH)
+    assert again.why_not("default", "student") is None
+    make(again)
     held = [
         store.read_made(root / "data/made/student", kept.id)[1]["held/encoder_bottleneck"]
         for kept in again.made.values()
     ]
     np.testing.assert_allclose(held[0], held[-1], atol=1e-5)
-    assert np.abs(stored.arrays["image"].astype(int) - again.make(WISH).arrays["image"].astype(int)).max() <= 1
+    assert np.abs(stored.arrays["image"].astype(int) - make(again).arrays["image"].astype(int)).max() <= 1
 
 
 def test_a_made_image_is_looked_at_as_its_view_looks(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,16 +101,11 @@ def test_a_made_image_is_looked_at_as_its_view_looks(studio: Studio, monkeypatch
     pixels, label = again.project.pixels("real/7"), again.project.label("real/7")
     _, landed = again.workshop.opened.captured("default", ["real/7"], pixels[None], np.array([label]))
     np.testing.assert_allclose(landed, again.project.places("default", ("real/7",)), atol=1e-3)
-    assert again.make(WISH).landed != tuple(landed[0])
-
-
-def test_a_view_of_sampling_passes_says_why_nothing_is_made_on_it(studio: Studio) -> None:
-    change(studio.project.root, views={"default": {"protocol": "sampling"}})
-    assert "records sampling passes" in (load(studio.project.root).why_not("default", "student") or "")
+    assert make(again).landed != tuple(landed[0])
 
 
 def test_a_mask_changes_the_image_and_the_pair_shares_its_seed(studio: Studio) -> None:
-    kept = studio.make(WISH)
+    kept = make(studio)
     generator = load_generator(studio.project.checkpoint("student"), device="cpu")
     noise = masking.fresh_noise(5, generator.latent_shape)
     free = masking.generate(generator, noise, np.array([3]), None).pixels[0]
@@ -110,7 +116,7 @@ def test_a_mask_changes_the_image_and_the_pair_shares_its_seed(studio: Studio) -
 
 
 def test_the_same_wish_gives_the_same_image_and_id_and_another_seed_does_not(studio: Studio) -> None:
-    first, again, other = studio.make(WISH), studio.make(WISH), studio.make(replace(WISH, seed=6))
+    first, again, other = make(studio), make(studio), make(studio, wish(seed=6))
     assert first.id == again.id != other.id
     np.testing.assert_array_equal(first.arrays["image"], again.arrays["image"])
     assert (first.arrays["image"] != other.arrays["image"]).any()
@@ -118,13 +124,13 @@ def test_the_same_wish_gives_the_same_image_and_id_and_another_seed_does_not(stu
 
 
 def test_the_aim_is_the_neighbours_centre_on_the_map(studio: Studio) -> None:
-    aim = studio.make(WISH).recipe.aim.place
+    aim = make(studio).recipe.aim.place
     table = files.read_table(studio.project.root / "data/maps/default/student.parquet").set_index("sample_id")
     np.testing.assert_allclose(aim, table.loc[list(GENERATED), ["x", "y"]].mean().to_numpy(), rtol=1e-5)
 
 
 def test_real_neighbours_are_stood_for_by_their_nearest_generated_samples(studio: Studio) -> None:
-    kept = studio.make(replace(WISH, neighbours=("real/1", "real/2", "fake/student/3")))
+    kept = make(studio, wish(neighbours=("real/1", "real/2", "fake/student/3")))
     root = studio.project.root
     real, fake = standardised(root, "real")[[1, 2]], standardised(root, "student")
     nearest = [f"fake/student/{np.linalg.norm(fake - row, axis=1).argmin()}" for row in real]
@@ -138,21 +144,21 @@ def test_real_neighbours_are_stood_for_by_their_nearest_generated_samples(studio
     ("neighbours", "source"), [(GENERATED, "recorded"), (("real/1", "real/2"), "nearest"), (("real/1",), "nearest")]
 )
 def test_the_record_names_where_mask_values_come_from(studio: Studio, neighbours: tuple, source: str) -> None:
-    assert studio.make(replace(WISH, neighbours=neighbours)).recipe.holds[0].source == source
+    assert make(studio, wish(neighbours=neighbours)).recipe.holds[0].source == source
 
 
 def test_a_second_generation_loads_nothing(studio: Studio) -> None:
     assert not studio.ready("student")
-    studio.make(WISH)
+    make(studio)
     loaded = list(studio.workshop.opened.loaded)
     assert sorted(loaded) == ["map default", "student.safetensors", "teacher.safetensors"]
     assert studio.ready("student")
-    studio.make(replace(WISH, seed=6, neighbours=("real/1", "real/2")))
+    make(studio, wish(seed=6, neighbours=("real/1", "real/2")))
     assert studio.workshop.opened.loaded == loaded
 
 
 def test_what_was_made_is_there_after_a_restart(studio: Studio) -> None:
-    kept = studio.make(WISH)
+    kept = make(studio)
     (again,) = Studio(load(studio.project.root)).history("default", "student")
     assert (again.id, again.recipe, again.landed) == (kept.id, kept.recipe, kept.landed)
     np.testing.assert_array_equal(again.arrays["image"], kept.arrays["image"])
@@ -160,8 +166,8 @@ def test_what_was_made_is_there_after_a_restart(studio: Studio) -> None:
 
 
 def test_a_damaged_record_is_passed_over(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:
-    kept = studio.make(WISH)
-    whole = studio.make(replace(WISH, seed=6))
+    kept = make(studio)
+    whole = make(studio, wish(seed=6))
     path = studio.project.root / f"data/made/student/{kept.id.removeprefix('made/')}.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     assert [k.id for k in Studio(load(studio.project.root)).history("default", "student")] == [whole.id]
@@ -179,7 +185,7 @@ def test_a_record_of_an_earlier_version_is_passed_over_by_name(
 
 
 def test_an_image_made_for_an_earlier_map_does_not_fit_the_present_one(studio: Studio) -> None:
-    kept = studio.make(WISH)
+    kept = make(studio)
     assert studio.fits(kept)
     other = replace(kept.recipe, aim=replace(kept.recipe.aim, map="0" * 64))
     assert not studio.fits(replace(kept, recipe=other))
@@ -207,22 +213,35 @@ def test_more_neighbours_than_samples_are_all_samples(studio: Studio) -> None:
 
 def test_generators_say_why_they_cannot_generate(fresh_root: Path) -> None:
     (fresh_root / "data/checkpoints/other.safetensors").unlink()
-    project = load(fresh_root)
-    assert project.why_not("default", "student") is None
-    assert "takes 2 steps" in (project.why_not("default", "teacher") or "")
-    assert "checkpoint of the generator is missing" in (project.why_not("default", "other") or "")
+    studio = Studio(load(fresh_root))
+    assert studio.why_not("default", "student") is None
+    assert studio.why_not("default", "teacher") is None  # of several steps: with values recorded in one of them
+    assert "checkpoint of the generator is missing" in (studio.why_not("default", "other") or "")
     shutil.rmtree(fresh_root / "data/maps/default/reducer")
-    assert "fitted map is missing" in (project.why_not("default", "student") or "")
-    assert list(project.generators) == ["teacher", "other", "student"]
-    assert "data/fake/absent/manifest.json is missing" in project.absent["absent"]
+    assert "fitted map is missing" in (studio.why_not("default", "student") or "")
+    assert list(studio.project.generators) == ["teacher", "other", "student"]
+    assert "data/fake/absent/manifest.json is missing" in studio.project.absent["absent"]
 
 
-def test_layers_to_hold_are_those_that_were_recorded(studio: Studio) -> None:
-    choices = studio.project.choices("student")
-    assert choices["encoder bottleneck"] == ("encoder_bottleneck",)
+def test_sources_of_mask_values_say_why_they_cannot_be_had(studio: Studio) -> None:
+    whys = studio.sources("default", "student")
+    assert whys["nearest"] is None
+    assert "does not hold what student computes" in (whys["inverse"] or "")
+    assert "single step of a one-step generator" in (studio.sources("default", "student", "heun")["scaled"] or "")
+
+
+def test_layers_to_hold_are_those_that_were_recorded_and_all_once_loaded(studio: Studio) -> None:
+    choices = layer_choices(studio.layers("student"), {"encoder up to 4x4": ("encoder_block_2", "encoder_bottleneck")})
+    assert choices["bottleneck"] == ("encoder_bottleneck",)
     assert choices["bottleneck + midblock"] == ("encoder_bottleneck", "midblock")
-    assert len(choices["all encoder layers"]) == 4
-    assert studio.project.choices("teacher") == {}
+    assert choices["encoder up to 4x4"] == ("encoder_block_2", "encoder_bottleneck")
+    assert len(choices["every encoder layer"]) == 4
+    assert choices["only encoder_block_0"] == ("encoder_block_0",)
+    assert "only encoder_bottleneck" not in choices  # it is the bottleneck
+    before = studio.layers("student")
+    studio.load("student")
+    assert set(before) < set(studio.layers("student"))
+    assert layer_choices((), {}) == {}
 
 
 @pytest.mark.parametrize("missing", ["data/real", "data/maps", "data/fake"])

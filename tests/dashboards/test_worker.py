@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from dashboards.explorer.worker import Line
+import pytest
+
+from dashboards.explorer.worker import MOST_WAITING, BusyError, Line
 
 
 class Loop:
@@ -71,3 +73,44 @@ def test_nothing_is_run_or_reported_after_the_end_of_a_session() -> None:
     assert ran == []
     assert seen == ["last"]
     assert loop.handed == []
+
+
+def test_sessions_take_turns_however_many_jobs_one_of_them_has() -> None:
+    greedy, modest, seen = Loop(), Loop(), []
+    gate, running = threading.Event(), threading.Event()
+    first, second = Line(greedy.later), Line(modest.later)
+    first.submit(lambda: (running.set(), gate.wait(10)), lambda _: None, seen.append)
+    assert running.wait(10)
+    for number in range(3):
+        first.submit(lambda n=number: seen.append(("greedy", n)), lambda _: None, seen.append)
+    for number in range(2):
+        second.submit(lambda n=number: seen.append(("modest", n)), lambda _: None, seen.append)
+    assert second.ahead == 1
+    gate.set()
+    greedy.run(4)
+    modest.run(2)
+    assert [who for who, _ in seen] == ["greedy", "modest", "greedy", "modest", "greedy"]
+
+
+def test_a_session_that_asks_for_too_much_is_told_so() -> None:
+    loop, gate, running = Loop(), threading.Event(), threading.Event()
+    line = Line(loop.later)
+    line.submit(lambda: (running.set(), gate.wait(10)), lambda _: None, lambda _: None)
+    assert running.wait(10)
+    for _ in range(MOST_WAITING):
+        line.submit(lambda: None, lambda _: None, lambda _: None)
+    with pytest.raises(BusyError, match="64 jobs are waiting"):
+        line.submit(lambda: None, lambda _: None, lambda _: None)
+    line.close()
+    gate.set()
+
+
+def test_reading_does_not_wait_for_the_model() -> None:
+    loop, gate, running, seen = Loop(), threading.Event(), threading.Event(), []
+    line = Line(loop.later)
+    line.submit(lambda: (running.set(), gate.wait(10)), lambda _: None, lambda _: None)
+    assert running.wait(10)
+    line.read(lambda: "read", seen.append, seen.append)
+    loop.run(1)
+    assert seen == ["read"]
+    gate.set()

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.datasets import load_digits
+from sklearn.linear_model import Ridge
 from torch import nn
 
 from modescope import inversion, masking, sampling
 from modescope.edm import EDMPrecond
 from modescope.generators import Generator, edm_layers, load_generator
-from modescope.inversion import Descent, Inversions
+from modescope.inversion import Descent, Inversions, descent
 
 SPREAD = 0.5
 FINE = Descent(steps=200, prior=0.0, enough=1e-5)
@@ -131,6 +132,44 @@ def test_poor_images_get_another_start_and_keep_the_better_one():
     assert alone.error[1] < 1e-4
     own = inverted(generator, pixels, None, restarts=6)
     assert own.error.max() <= inverted(generator, pixels, None, restarts=0).error.max()
+
+
+def test_what_a_linear_generator_makes_is_expected_exactly(generator):
+    """Its own samples tell the two directions of the noise that it looks at; noise moved along them makes the image."""
+    noise, labels = sampling.latents(0, np.arange(60), (1, 2, 3)), np.arange(60) % 3
+    sigma = torch.full((60,), 80.0)
+    made = generator.denoise(noise * 80, sigma, generator.rows(labels))
+    move = inversion.expected(made, noise, labels).move(made[:20].roll(3, 0), made[:20])
+    same = labels[:20] == np.roll(labels[:20], 3)
+    moved = generator.denoise((noise[:20] + move) * 80, sigma[:20], generator.rows(labels[:20]))
+    before, after = ((made[:20].roll(3, 0) - there).square().flatten(1).mean(1)[same] for there in (made[:20], moved))
+    assert same.sum() > 10
+    assert (after < 0.02 * before).all()
+
+
+def test_the_regression_of_noise_on_images_is_that_of_scikit_learn():
+    rng = torch.Generator().manual_seed(0)
+    made, noise = torch.randn(40, 1, 2, 3, generator=rng), torch.randn(40, 1, 2, 3, generator=rng)
+    labels = np.repeat([3, 9], 20)
+    x, z = (
+        torch.cat([part - part.mean(0) for part in values.flatten(1).double().split(20)]).numpy()
+        for values in (made, noise)
+    )
+    reference = Ridge(alpha=0.1 * (x**2).sum() / 6, fit_intercept=False).fit(x, z)
+    there = torch.zeros_like(made)
+    move = inversion.expected(made, noise, labels).move(made, there)
+    np.testing.assert_allclose(
+        move.flatten(1), reference.predict(made.flatten(1).double().numpy()), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_search_begins_where_its_start_was_moved_to(generator):
+    pixels, labels = images(4), np.arange(4) % 3
+    starts, moves = np.arange(4)[:, None], torch.randn(4, 1, 1, 2, 3, generator=torch.Generator().manual_seed(1))
+    once = replace(FINE, steps=1)
+    found = inverted(generator, pixels, labels, starts=starts, moves=moves, how=once, batch_size=3)
+    expected = sampling.latents(0, np.arange(4), (1, 2, 3)) + moves[:, 0]
+    np.testing.assert_array_equal(found.noise, expected.numpy())
 
 
 def test_the_prior_keeps_noise_typical(generator):
@@ -283,6 +322,27 @@ def test_rows_that_are_done_or_go_nowhere_leave_and_the_others_stay_what_they_ar
     assert int(alone.evaluations) == int(met.evaluations[2])
     together = inversion.descend(bowls(aims), torch.zeros(3, 2), replace(how, steps=7), leave=False)
     assert together.evaluations.tolist() == [7, 7, 7]
+
+
+def test_many_rows_are_evaluated_a_part_at_a_time_with_the_same_result(monkeypatch):
+    aims, seen = torch.randn(7, 2, generator=torch.Generator().manual_seed(0)), []
+
+    def objective(x, rows):
+        seen.append(len(rows))
+        return bowls(aims, (1.0, 30.0))(x, rows)
+
+    how = Descent(steps=5, enough=0.0)
+    whole = inversion.descend(objective, torch.zeros(7, 2), how)
+    assert set(seen) == {7}
+    monkeypatch.setattr(descent, "TOGETHER", 3)
+    seen.clear()
+    parts = inversion.descend(objective, torch.zeros(7, 2), how)
+    assert seen[:3] == [3, 3, 1]
+    torch.testing.assert_close(parts.unknowns, whole.unknowns)
+    torch.testing.assert_close(parts.product, whole.product)
+    seen.clear()
+    inversion.descend(objective, torch.zeros(7, 2), how, leave=False)
+    assert set(seen) == {7}
 
 
 def test_the_summary_counts_what_is_made_and_ranks_only_what_is_not():

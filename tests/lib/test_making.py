@@ -24,6 +24,7 @@ from modescope.runtime import Runtime
 from stages.capture import capture
 from stages.fit import fit
 from tests.dashboards.conftest import project_root  # noqa: F401 - a fixture
+from tests.lib.workshops import workshop_in
 
 REAL = ("real/1", "real/2", "real/12")
 FAKE = ("fake/student/3", "fake/student/13", "fake/student/23")
@@ -31,19 +32,13 @@ LAYER = ["encoder_bottleneck"]
 
 
 @pytest.fixture(scope="module")
-def root(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
-    copy = tmp_path_factory.mktemp("making") / "project"
-    shutil.copytree(project_root, copy, ignore=shutil.ignore_patterns("made"))
-    path = copy / "params.yaml"
-    raw = yaml.safe_load(path.read_text())
-    raw["inversion"] |= {"steps": 3, "starts": 1}
-    path.write_text(yaml.safe_dump(raw, sort_keys=False))
-    return copy
+def workshop(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:  # noqa: F811
+    return workshop_in(tmp_path_factory.mktemp("making") / "project", project_root)
 
 
 @pytest.fixture(scope="module")
-def workshop(root: Path) -> Workshop:
-    return Workshop(root, params.load(root / "params.yaml"))
+def root(workshop: Workshop) -> Path:
+    return workshop.opened.root
 
 
 def wished(workshop: Workshop, ids: tuple[str, ...] = FAKE, seed: int = 5, **how: object) -> Recipe:
@@ -190,7 +185,7 @@ class TestMaking:
         made = workshop.make(workshop.recipe("teacher", aim, uniform(10), 3, [held]))
         assert held.sigma == pytest.approx(0.002)
         assert making.replay(workshop, making.read_kept(workshop, workshop.keep(made))).equal
-        with pytest.raises(ValueError, match="step is 2; teacher takes 2 steps"):
+        with pytest.raises(ValueError, match="step is 2; heun takes 2 steps here"):
             workshop.hold("teacher", aim, LAYER, step=2)
         real = workshop.aim_at("default", REAL)
         recipe = workshop.recipe("teacher", real, (), 3, [workshop.hold("teacher", real, LAYER, source="scaled")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from modescope import metrics, seeds
 from modescope.metrics.calibration import _drawn
+from modescope.neighbours import Journal
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +30,16 @@ def _normal(seed: int, count: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("m", [60, 30, 20])
-def test_a_split_scores_what_each_score_says_of_its_samples(m: int) -> None:
-    x, y = _normal(0, 60, 3), _normal(1, m, 3) * np.float32(1.2)
+@pytest.mark.parametrize("kind", ["narrow", "wide", "wide, off the origin", "wide, many ties", "wide, copies"])
+def test_a_split_scores_what_each_score_says_of_its_samples(kind: str, m: int) -> None:
+    width = 3 if kind == "narrow" else 70  # wide ones are read off one table of products
+    x, y = _normal(0, 60, width), _normal(1, m, width) * np.float32(1.2)
+    if "off" in kind:
+        x, y = x + 3, y + 3
+    if "ties" in kind:
+        x, y = (np.sign(side) * (np.arange(width) < 6) for side in (x, y))
+    if "copies" in kind:
+        y[::2] = x[: len(y)][::2]
     held = metrics.held_out(x, y, seed=7, k=3, splits=2)
     h = min(m, 30)
     assert (held.count, held.reference, held.samples) == (h, 60 - h, (60, m))
@@ -105,12 +115,35 @@ def test_a_collapsed_generator_stands_out_at_equal_numbers() -> None:
 def test_the_same_seed_draws_the_same_splits_and_progress_is_told() -> None:
     x, y, told = _normal(0, 50, 2), _normal(1, 40, 2), []
     one, two, other = (
-        metrics.held_out(x, y, seed=seed, k=2, splits=2, chunk=chunk, report=told.append)
+        metrics.held_out(x, y, seed=seed, k=2, splits=2, chunk=chunk, journal=Journal(report=told.append))
         for seed, chunk in ((0, None), (0, 16), (1, None))
     )
     np.testing.assert_allclose(one.real, two.real, rtol=1e-12)
     assert not np.array_equal(one.real, other.real)
     assert told == [1] * 6
+
+
+def _tell_then_stop(told: list[int], splits: int):
+    def report(count: int) -> None:
+        told.append(count)
+        if sum(told) == splits:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def test_finished_splits_are_kept_and_not_scored_again(tmp_path: Path) -> None:
+    x, y, told, again = _normal(0, 50, 2), _normal(1, 40, 2), [], []
+    settings = {"seed": 0, "k": 2, "splits": 3}
+    with pytest.raises(KeyboardInterrupt):
+        metrics.held_out(x, y, **settings, journal=Journal(folder=tmp_path, report=_tell_then_stop(told, 2), seconds=0))
+    journal = Journal(folder=tmp_path, report=again.append)
+    resumed, whole = metrics.held_out(x, y, **settings, journal=journal), metrics.held_out(x, y, **settings)
+    assert (told, again) == ([1, 1], [1, 1, 1])  # stopped before the second was kept
+    np.testing.assert_array_equal(resumed.real, whole.real)
+    np.testing.assert_array_equal(resumed.generated, whole.generated)
+    with pytest.raises(ValueError, match="held-out.safetensors holds what was found for other samples or settings"):
+        metrics.held_out(x, y, seed=1, k=2, splits=3, journal=journal)
 
 
 @pytest.mark.parametrize("count", [10, 33, 50])

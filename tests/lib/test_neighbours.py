@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from modescope import files
 from modescope.neighbours import (
     Journal,
+    Table,
     as_points,
     chunk_within,
     clouds,
@@ -23,7 +24,7 @@ from modescope.neighbours import (
     nearest_between,
     visit_both,
 )
-from modescope.neighbours.bounds import full_precision
+from modescope.neighbours.bounds import full_precision, measure
 
 
 def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -269,11 +270,41 @@ def test_a_memory_bound_sets_the_chunk() -> None:
         chunk_within(0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("form", ["part", "table"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bounds_of_a_block_hold(kind: str, form: str, dtype: torch.dtype) -> None:
+    both = torch.from_numpy(_case(kind, 120, 30))
+    x, y, rows, columns = both[:70], both[70:], slice(5, 60), slice(10, 45)
+    one, two = clouds(x, y)
+    if form == "table":
+        values = (both.double() - one.centre) * one.scale
+        table = Table.of(values @ values.T, 30)
+        one, two = (
+            table.cloud(two, points, at) for points, at in zip((x, y), torch.arange(120).split(70), strict=True)
+        )
+    block = measure(one.part(rows), two.part(columns, facing=True), rows, columns, dtype)
+    squared = torch.from_numpy(_squared(x.numpy(), y.numpy()))[rows, columns] * one.scale**2
+    low = -2 * block.closeness.double()
+    high = low + 2 * (block.row_slack[:, None] + block.column_slack)
+    assert (low <= squared).all()
+    assert (squared <= high).all()
+    assert ((high - low) <= 1e-3 * squared.max() + 1e-30).all()  # and they are worth something
+
+
 def test_of_the_second_set_no_float32_copy_is_kept() -> None:
     one, two = clouds(torch.rand(30, 4), torch.rand(20, 4))
     assert one.kept is not None
     assert two.kept is None
-    assert two.part(slice(5, 9)).low.shape == (4, 4)
+    assert two.part(slice(5, 9)).low.shape == (4, 4 + 2)
+
+
+def test_a_large_set_is_not_copied_as_a_whole_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = torch.from_numpy(_case("many ties", 120, 6))
+    kept = _both(both[:70], both[70:], 16)
+    monkeypatch.setattr("modescope.neighbours.bounds._WHOLE", 100)
+    assert clouds(both)[0].kept is None
+    assert all(map(torch.equal, _both(both[:70], both[70:], 16), kept))
 
 
 def test_bfloat16_features_are_the_numbers_they_hold() -> None:
@@ -314,14 +345,14 @@ def _both(x: torch.Tensor, y: torch.Tensor, chunk: int, journal: Journal | None 
 def test_stopped_after_any_block_and_resumed_gives_the_same_bytes(kind: str, tmp_path: Path) -> None:
     both = torch.from_numpy(_case(kind, 90, 3))
     x, y = both[:50], both[50:]
-    expected, blocks = _both(x, y, 16), []
-    _both(x, y, 16, Journal(report=blocks.append))
+    expected, blocks = _both(x, y, 20), []
+    _both(x, y, 20, Journal(report=blocks.append))
     assert sum(blocks) == 50 * 51 // 2 + 50 * 40
     for stop in range(len(blocks)):
         folder = tmp_path / str(stop)
         with pytest.raises(_KilledError):
-            _both(x, y, 16, Journal(folder=folder, report=_stop_after(stop), seconds=0))
-        again, chunk = [], (16, 7, 1000)[stop % 3]
+            _both(x, y, 20, Journal(folder=folder, report=_stop_after(stop), seconds=0))
+        again, chunk = [], (20, 9, 1000)[stop % 3]
         got = _both(x, y, chunk, Journal(folder=folder, report=again.append, seconds=0))
         assert all(map(torch.equal, got, expected))
         assert sum(again) == sum(blocks)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from modescope import store
 from modescope.files import DamagedFileError
-from modescope.projection import Reducer, RoundTrip, aligned, drift, movement
+from modescope.projection import Reducer, RoundTrip, aligned, drift, judged, movement, round_trip
 from modescope.quality import continuity, trustworthiness
 
 PIXELS, CLASSES = load_digits(return_X_y=True)
@@ -78,7 +79,7 @@ def test_a_read_only_float16_map_fits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fitted.transform(mapped), fitted.embedding)
 
 
-@pytest.mark.parametrize("settings", [{"pca": None}, {"metric": "cosine"}, {"n_components": 3}, {"repeatable": False}])
+@pytest.mark.parametrize("settings", [{"pca": None}, {"metric": "cosine"}, {"n_components": 3}])
 def test_other_settings_fit_place_and_bring_back(settings: dict) -> None:
     fitted = small(**settings)
     points = fitted.transform(NEW[:7])
@@ -86,6 +87,24 @@ def test_other_settings_fit_place_and_bring_back(settings: dict) -> None:
     assert np.isfinite(points).all()
     for method in ("neighbours", "barycentric"):
         assert fitted.inverse_transform(points, method).shape == (7, 64)
+
+
+def test_a_map_of_three_dimensions_places_brings_back_judges_and_is_kept(tmp_path: Path) -> None:
+    fitted = judged(Reducer.fit(ROWS[:200], pca=10, n_components=3), ROWS[:200], rows=40)
+    assert set(fitted.evidence) == {"neighbours", "barycentric"}
+    np.testing.assert_array_equal(fitted.transform(ROWS[:20]), fitted.embedding[:20])
+    inside = fitted.embedding[:50].mean(0, keepdims=True)
+    indices, weights = fitted.corners(inside)
+    assert indices.shape == (1, 4)
+    np.testing.assert_allclose(weights @ fitted.embedding[indices[0]], inside, rtol=1e-4)
+    assert fitted.extrapolates(fitted.embedding.max(0)[None] + 5).all()
+    assert trustworthiness(fitted.scores, fitted.embedding) > 0.93
+    grown, _ = fitted.grow(NEW)
+    grown.save(tmp_path / "reducer")
+    np.testing.assert_array_equal(Reducer.load(tmp_path / "reducer").transform(NEW), grown.embedding[200:])
+    ids = [f"real/{i}" for i in range(200)]
+    store.write_map(tmp_path / "real.parquet", ids, fitted.embedding)
+    np.testing.assert_array_equal(store.read_map(tmp_path / "real.parquet", ids[::-1]), fitted.embedding[::-1])
 
 
 def test_a_new_process_loads_the_map_without_umap_and_places_rows_at_the_same_bits(
@@ -124,11 +143,11 @@ def test_a_map_of_other_library_versions_loads_with_a_warning(
     folder: Path, reducer: Reducer, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = json.loads((folder / "reducer.json").read_text())
-    record["versions"]["umap-learn"] = "0.4.0"
+    record["versions"]["numba"] = "0.4.0"
     (folder / "reducer.json").write_text(json.dumps(record))
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(Reducer.load(folder).transform(NEW), reducer.transform(NEW))
-    assert "umap-learn 0.4.0 (here" in caplog.text
+    assert "numba 0.4.0 (here" in caplog.text
     assert "fit it again" in caplog.text
 
 
@@ -188,7 +207,7 @@ def test_training_places_bring_their_rows_back(reducer: Reducer) -> None:
 
 
 def test_the_default_inverse_errs_least_on_rows_that_the_map_has_not_seen(reducer: Reducer) -> None:
-    errors = {method: reducer.round_trip(NEW, method) for method in ("neighbours", "barycentric", "umap")}
+    errors = {method: round_trip(reducer, NEW, method) for method in ("neighbours", "barycentric", "umap")}
     assert errors["neighbours"].features == min(error.features for error in errors.values())
     assert errors["neighbours"].features < 0.75
     assert errors["neighbours"].place < 0.1 < 1
@@ -251,15 +270,15 @@ def test_questions_that_do_not_fit_are_refused(reducer: Reducer) -> None:
 def test_evidence_is_measured_without_the_rows_that_are_asked_and_chooses_the_inverse(
     reducer: Reducer, tmp_path: Path
 ) -> None:
-    judged = reducer.judged(ROWS, rows=60)
-    assert set(judged.evidence) == {"neighbours", "barycentric"}
-    assert judged.inverse == min(judged.evidence, key=lambda method: judged.evidence[method].features)
+    known = judged(reducer, ROWS, rows=60)
+    assert set(known.evidence) == {"neighbours", "barycentric"}
+    assert known.inverse == min(known.evidence, key=lambda method: known.evidence[method].features)
     # A row that stayed on the map would come back as itself, but for what PCA leaves out.
-    assert judged.evidence["neighbours"].features > 1.2 * reducer.round_trip(ROWS[:60]).features
-    judged.save(tmp_path)
-    assert Reducer.load(tmp_path).evidence == judged.evidence
+    assert known.evidence["neighbours"].features > 1.2 * round_trip(reducer, ROWS[:60]).features
+    known.save(tmp_path)
+    assert Reducer.load(tmp_path).evidence == known.evidence
     other = replace(
-        judged,
+        known,
         evidence={"neighbours": RoundTrip(features=2.0, place=0.0)}
         | {"barycentric": RoundTrip(features=1.0, place=0.0)},
     )
@@ -270,10 +289,10 @@ def test_evidence_is_measured_without_the_rows_that_are_asked_and_chooses_the_in
 
 def test_evidence_needs_the_own_rows_and_some_to_spare(reducer: Reducer) -> None:
     with pytest.raises(ValueError, match=r"shape \(100, 64\), this map was fitted on 500 rows"):
-        reducer.judged(NEW)
+        judged(reducer, NEW)
     tight = Reducer.fit(ROWS[:6], pca=2, n_neighbors=5)
     with pytest.raises(ValueError, match="6 rows and 5 neighbours; none can be left out"):
-        tight.judged(ROWS[:6])
+        judged(tight, ROWS[:6])
 
 
 def test_a_map_grows_at_its_end_and_no_row_moves(reducer: Reducer, tmp_path: Path) -> None:
@@ -320,6 +339,9 @@ def test_p_values_of_drift_are_not_small_under_no_drift() -> None:
 def test_a_map_fitted_on_two_sides_knows_whose_rows_are_whose() -> None:
     fitted = Reducer.fit({"real": ROWS[:80], "fake": NEW[:40]}, pca=5, n_neighbors=5)
     assert fitted.parts == {"real": 80, "fake": 40}
+    assert [fitted.whose(row) for row in (0, 79, 80, 119)] == [("real", 0), ("real", 79), ("fake", 0), ("fake", 39)]
+    with pytest.raises(ValueError, match="row is 120, the parts of this map hold 120"):
+        fitted.whose(120)
     whole = Reducer.fit(np.concatenate([ROWS[:80], NEW[:40]]), pca=5, n_neighbors=5)
     np.testing.assert_array_equal(fitted.embedding, whole.embedding)
     np.testing.assert_array_equal(fitted.embedding[fitted.rows("fake")], fitted.transform(NEW[:40]))

@@ -97,3 +97,27 @@ def test_kinds_of_one_law_are_not_apart_and_nothing_can_be_kept() -> None:
     assert found.features < 0.05
     same = np.zeros((5, 2))
     assert quality.separation(same[:, :1], same[:, :1] + 0.0, same, same, k=2).rows == 5
+
+
+def test_a_map_of_directions_is_judged_by_directions() -> None:
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((120, 5))
+    lengths = rng.uniform(0.01, 100, (120, 1))  # which a map by cosine knows nothing of
+    places = rows[:, :2]
+    for measure in (quality.trustworthiness, quality.continuity, quality.preservation):
+        assert measure(lengths * rows, places, k=5, metric="cosine") == pytest.approx(
+            measure(rows, places, k=5, metric="cosine")
+        )
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    expected = reference(np.maximum(1 - unit @ unit.T, 0), places, n_neighbors=5, metric="precomputed")
+    assert quality.trustworthiness(lengths * rows, places, k=5, metric="cosine") == pytest.approx(expected)
+    found = quality.measure(lengths * rows, places, k=5, stability_rows=0, metric="cosine")
+    assert found.trustworthiness == pytest.approx(expected)
+    apart = quality.separation(rows + 4, 0.01 * (rows - 4), places, places, metric="cosine")
+    assert apart.features > 0.9
+
+
+def test_a_metric_by_which_maps_are_not_made_is_refused() -> None:
+    rows = np.zeros((20, 2))
+    with pytest.raises(ValueError, match="metric 'haversine' is unknown; use 'euclidean' or 'cosine'"):
+        quality.measure(rows, rows, metric="haversine")

@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from scipy.stats import fisher_exact
 
 from modescope import masking, params, reaching, seeds, store
 from modescope.making import Opened
 from modescope.reaching import Attempts, Neighbourhood, Region, aims_at, is_reached
+from modescope.reaching.regions import chance
 from tests.dashboards.conftest import project_root  # noqa: F401 - a fixture
 
 
@@ -91,6 +93,12 @@ def test_a_region_is_reached_by_half_of_what_real_ones_score_and_significantly_m
     inside: int, free: int, real: float, reached: bool
 ) -> None:
     assert is_reached(inside, free, 8, real) is reached
+
+
+@pytest.mark.parametrize(("inside", "free", "images"), [(0, 0, 5), (3, 1, 8), (8, 0, 8), (1, 7, 8), (40, 31, 100)])
+def test_the_chance_agrees_with_scipy(inside: int, free: int, images: int) -> None:
+    table = [[inside, images - inside], [free, images - free]]
+    assert chance(inside, free, images) == pytest.approx(fisher_exact(table, alternative="greater").pvalue, rel=1e-9)
 
 
 def test_many_images_below_half_of_the_real_share_do_not_reach_a_region() -> None:

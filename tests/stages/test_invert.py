@@ -101,7 +101,7 @@ def test_a_part_that_was_computed_is_not_computed_again_and_repeats_its_bytes(in
     )
 
 
-def test_a_search_starts_from_the_nearest_samples_of_its_class(inverted):
+def test_a_search_starts_near_the_nearest_samples_of_its_class(inverted):
     job = jobs.invert_job(inverted, "dmd2", Path("data"), runtime.start("cpu", 1))
     listed, real = job.listed(), store.open_stored_images("data/real")
     fake = store.open_stored_images("data/fake/dmd2")
@@ -110,6 +110,8 @@ def test_a_search_starts_from_the_nearest_samples_of_its_class(inverted):
     near = inversion.nearest_samples(pixels, fake.read(np.arange(len(fake))), 2, labels=labels, made_labels=fake.labels)
     np.testing.assert_array_equal(job._starts(fake, pixels, labels, classes=True), near)
     generator = jobs.generate_job(inverted, "dmd2", Path("data"), job.runtime).load()
+    regression, aim = job._expected(generator), generator.encode(pixels)
+    moves = [regression.move(aim, generator.encode(fake.read(column))) for column in near.T]
     (expected,) = Inversions(
         generator=generator,
         pixels=pixels,
@@ -118,6 +120,7 @@ def test_a_search_starts_from_the_nearest_samples_of_its_class(inverted):
         root=inverted.seed,
         how=Descent(steps=3, enough=0.2),
         starts=near,
+        moves=torch.stack(moves, dim=1),
     )
     np.testing.assert_allclose(arrays()[0]["error"][-8:], expected.error, rtol=1e-3)
 

@@ -17,6 +17,8 @@ SHORTER = 0.4
 """Factor on a step that did not descend."""
 SUFFICIENT = 1e-4
 """Share of the decrease that the slope promises which a step has to bring (Nocedal and Wright 2006, eq. 3.4)."""
+TOGETHER = 256
+"""Rows in one evaluation, at most: more of them are no faster and take more memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ def descend(objective: Objective, start: Float[Tensor, "N D"], how: Descent, *, 
     met: Met | None = None
     for _ in range(how.steps):
         there = here + length[:, None] * heading
-        new, error, product, new_slope = _evaluated(objective, there, rows)
+        new, error, product, new_slope = _evaluated(objective, there, rows, TOGETHER if leave else len(rows))
         met = met or _nothing(start, product)
         _keep(met, rows, (new < met.value[rows]) | (leave & (error <= how.enough)), there, new, error, product)
         curvature.add(there - here, new_slope - slope)  # also of a step that is taken back: it tells as much
@@ -93,7 +95,14 @@ def descend(objective: Objective, start: Float[Tensor, "N D"], how: Descent, *, 
     return met
 
 
-def _evaluated(objective: Objective, at: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _evaluated(objective: Objective, at: Tensor, rows: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Objective, error, by-product and slope of all rows, `most` of them at a time."""
+    parts = zip(at.split(most), rows.split(most), strict=True)
+    value, error, product, slope = zip(*(_sloped(objective, *part) for part in parts), strict=True)
+    return torch.cat(value), torch.cat(error), torch.cat(product), torch.cat(slope)
+
+
+def _sloped(objective: Objective, at: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     with torch.enable_grad():
         free = at.detach().requires_grad_(True)
         value, error, product = objective(free, rows)

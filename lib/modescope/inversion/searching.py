@@ -82,7 +82,8 @@ class Inversions:
 
     `asked`: class labels (N,), or condition rows as a tensor, or None for an unconditional network. `starts`: indices (N, S)
     of the generator's own samples whose noise (root seed, index) each image starts from, one after the other while its
-    error is above `how.enough`; None: `restarts` + 1 starts from the stream of (root, id). `find_weights`: look for the
+    error is above `how.enough`; None: `restarts` + 1 starts from the stream of (root, id). `moves`: added to that noise,
+    (N, S, C, H, W), see `starting.Expected`. `find_weights`: look for the
     class weights as well, from mostly the label (or all classes alike); for networks whose rows are such weights.
     """
 
@@ -93,6 +94,7 @@ class Inversions:
     root: int
     how: Descent = field(default_factory=Descent)
     starts: np.ndarray | None = None
+    moves: Tensor | None = None
     restarts: int = 1
     find_weights: bool = False
     batch_size: int = 128
@@ -154,7 +156,8 @@ class Inversions:
     def _start(self, rows: np.ndarray, attempt: int) -> Float[Tensor, "N C H W"]:
         shape = self.generator.latent_shape
         if self.starts is not None:
-            return latents(self.root, self.starts[rows, attempt], shape)
+            noise = latents(self.root, self.starts[rows, attempt], shape)
+            return noise if self.moves is None else noise + self.moves[torch.from_numpy(rows), attempt]
         return torch.from_numpy(seeds.normal(self.root, f"invert/{attempt}", [self.ids[i] for i in rows], shape))
 
     def _given(self, rows: np.ndarray) -> Tensor | None:

@@ -15,17 +15,17 @@ import torch
 from modescope import checkpoints, datasets, inversion, sampling, seeds, store
 from modescope.files import sha256
 from modescope.generators import Generator, load_generator
-from modescope.inversion import KINDS, Descent, Inversions
+from modescope.inversion import KINDS, Descent, Expected, Inversions
 from modescope.jobs.generating import Batches
 from modescope.params import Params
 from modescope.records import Span
 from modescope.runtime import Runtime, keep_memory
 from modescope.selection import spread
 
-INVERT_VERSION = 1
+INVERT_VERSION = 2
 """Part of every configuration hash of inversions. Raise it when the same request gives other bytes."""
 CANDIDATES = 4096
-"""Generated samples, at most, among which those nearest to an image are looked for."""
+"""Generated samples, at most, among which those nearest to an image are looked for, and by which starts are moved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,16 @@ class InvertJob:
         keep_memory()
         generator = load_generator(self.checkpoint, self.family, device=self.runtime.device, sigma_max=self.sigma)
         listed = self.listed()
-        return partial(self._batches, generator, listed, self._calibration(generator, listed))
+        return partial(
+            self._batches, generator, listed, self._calibration(generator, listed), self._expected(generator)
+        )
+
+    def _expected(self, generator: Generator) -> Expected:
+        fake = datasets.open_set(self.fake)
+        rows = spread(len(fake), CANDIDATES, self.root)
+        noise = sampling.latents(self.root, rows, generator.latent_shape)
+        labels = fake.labels[rows] if generator.num_classes else None
+        return inversion.expected(generator.encode(fake.read(rows)), noise, labels)
 
     def _calibration(self, generator: Generator, listed: Listed) -> np.ndarray:
         """Pixels of the images before the real ones."""
@@ -92,13 +101,17 @@ class InvertJob:
         others = inversion.other_images(datasets.open_set(self.real).read(rows), self.root)
         return np.concatenate([generator.decode(x0), *(others[kind] for kind in KINDS[1:])])
 
-    def _batches(self, generator: Generator, listed: Listed, before: np.ndarray, span: Span) -> Batches:
+    def _batches(
+        self, generator: Generator, listed: Listed, before: np.ndarray, expected: Expected, span: Span
+    ) -> Batches:
         real, fake = datasets.open_set(self.real), datasets.open_set(self.fake)
         how = Descent(steps=self.steps, enough=self.enough)
         for start in range(span.start, span.stop, self.batch_size):
             part = np.arange(start, min(start + self.batch_size, span.stop))
             first, labels = part[part < len(before)], listed.labels[part]
             pixels = np.concatenate([before[first], real.read(listed.rows[part[len(first) :]])])
+            starts = self._starts(fake, pixels, labels, classes=generator.num_classes > 0)
+            aim, begun = generator.encode(pixels), (generator.encode(fake.read(column)) for column in starts.T)
             (found,) = Inversions(
                 generator=generator,
                 pixels=pixels,
@@ -106,7 +119,8 @@ class InvertJob:
                 asked=labels,
                 root=self.root,
                 how=how,
-                starts=self._starts(fake, pixels, labels, classes=generator.num_classes > 0),
+                starts=starts,
+                moves=torch.stack([expected.move(aim, there) for there in begun], dim=1),
                 batch_size=len(part),
             )
             yield {"made": found.made, "noise": found.noise, "error": found.error, "start": found.starts}

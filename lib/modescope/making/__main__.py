@@ -11,12 +11,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from modescope import files, params
-from modescope.making.replaying import kept_ids, read_kept, replay
-from modescope.making.scripts import script
+from modescope.making.keeping import kept_ids, png, read_kept, script_of
+from modescope.making.replaying import replay
 from modescope.making.workshop import Workshop
 
 
@@ -58,26 +55,9 @@ def again(workshop: Workshop, sample_id: str, out: Path | None) -> bool:
         print(f"{sample_id}  cannot be replayed: {error}")  # noqa: T201 - the output is the product
         return False
     if out is not None:
-        write_png(out, made.pixels)
+        files.write_bytes(out, png(made.pixels))
     print(f"{sample_id}  {made}")  # noqa: T201
     return made.equal
-
-
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    rows = np.ascontiguousarray(pixels.transpose(1, 2, 0))
-    with files.replacing(path) as temporary:
-        Image.fromarray(rows[..., 0] if rows.shape[2] == 1 else rows).save(temporary, "PNG")
-
-
-def exported(workshop: Workshop, sample_id: str) -> str:
-    recipe = read_kept(workshop, sample_id).recipe
-    name = sample_id.removeprefix("made/")
-    return script(
-        recipe,
-        checkpoint=workshop.opened.params.generator(recipe.generator).checkpoint,
-        record=f"data/made/{recipe.generator}/{name}.safetensors",
-        output=f"{name}.png",
-    )
 
 
 def main(given: list[str] | None = None) -> int:
@@ -89,7 +69,7 @@ def main(given: list[str] | None = None) -> int:
         elif asked.command == "show":
             print(json.dumps(dict(read_kept(workshop, named(asked.id)).record), indent=2))  # noqa: T201
         elif asked.command == "script":
-            print(exported(workshop, named(asked.id)), end="")  # noqa: T201
+            print(script_of(workshop, named(asked.id)), end="")  # noqa: T201
         else:
             names = list(kept_ids(workshop)) if asked.all else [named(asked.id)]
             same = [again(workshop, name, asked.out) for name in names]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from modescope import masking, sampling
-from modescope.capturing import capture_noise
 from modescope.generators import Generator
-from modescope.inversion import Descent, Inversions, features_of, guide
+from modescope.inversion import Descent
+from modescope.making import steering
 from modescope.making.opened import Opened, number_of
-from modescope.making.recipes import Held, Recipe, Samples, class_weights
+from modescope.making.recipes import Held, Recipe, Samples
 from modescope.masking import Hold
 from modescope.records import Mask
-from modescope.sampling import Step
 
 RECORDED = ("recorded", "nearest", "mixed")
 ONE_STEP = ("scaled", "inverted", "guided", "inverse")
@@ -56,7 +55,7 @@ def _mask(
     elif held.source == "inverse":
         values = _of_view(opened, recipe, samples, names, generator)
     else:
-        noise, condition = _searched(opened, recipe, held, samples, generator)
+        noise, condition = _searched(opened, recipe, held, samples)
         values = masking.record(generator, noise, condition, list(names.values()))[1]
         found = {"noise": noise.cpu().numpy()}
     if held.source == "guided":  # one row, whatever the number of samples: their mean was aimed at
@@ -82,7 +81,7 @@ def _recorded(
     numbers = np.array([number_of(n) for n in samples.ids])
     noise = sampling.latents(recipe.root, numbers, generator.latent_shape)
     renoise = sampling.renoising(recipe.root, numbers.tolist(), generator.latent_shape)
-    run = sampler_of(recipe, generator)
+    run = recipe.schedule.sampler_of(generator)
     _, steps = masking.record_steps(generator, run, noise, labels, list(names.values()), renoise)
     return steps[held.step].values
 
@@ -117,73 +116,13 @@ def _are_stored(opened: Opened, name: str, generator: Generator, layers: Mapping
     return same and set(layers) <= set(images.manifest["arrays"])
 
 
-def sampler_of(recipe: Recipe, generator: Generator) -> Callable[..., Iterator[Step]]:
-    """The recipe's sampler with its guidance, called as those of `sampling.sampler`."""
-    plain = sampling.sampler(recipe.sampler, steps=recipe.steps, sigma_max=recipe.sigma_max, noise=recipe.renoise)
-    weight = recipe.guidance
-    if weight is None:
-        return plain
-    without = generator.unconditional()
-    return lambda denoise, z, rows, renoise=None: plain(sampling.guided(denoise, without, weight), z, rows, renoise)
-
-
-def _searched(
-    opened: Opened, recipe: Recipe, held: Held, samples: Samples, generator: Generator
-) -> tuple[Tensor, Tensor | None]:
+def _searched(opened: Opened, recipe: Recipe, held: Held, samples: Samples) -> tuple[Tensor, Tensor | None]:
     """Noise that makes the samples (`inverted`), or an image with their mean features (`guided`), and its condition."""
     how, labels = held.search or Descent(), np.array(samples.labels)
-    if held.source == "inverted":
-        starts = np.array(samples.starts) if samples.starts else None
-        search = Inversions(
-            generator=generator,
-            pixels=opened.pixels(samples.ids),
-            ids=samples.ids,
-            asked=labels if generator.num_classes else None,
-            root=recipe.root,
-            how=how,
-            starts=starts,
-            batch_size=len(samples.ids),
-        )
-        (result,) = list(search)
-        return torch.from_numpy(result.noise), generator.rows(labels)
-    rows = generator.blended(class_weights(recipe.condition, 1, generator.num_classes))
-    weights = np.array(samples.weights) / np.sum(samples.weights)
-    aim = torch.from_numpy((weights @ opened.features(recipe.aim.view, samples.ids)).astype(np.float32))[None]
-    label = recipe.label if recipe.label is not None else samples.labels[0]
-    see = seen_by(opened, recipe.aim.view, [f"made/{recipe.seed}"], np.array([label]))
-    noise = masking.fresh_noise(recipe.seed, generator.latent_shape)
-    return torch.from_numpy(guide(generator, see, aim, noise, rows, how).noise), rows
-
-
-def cannot_steer(opened: Opened, view: str) -> str | None:
-    """Why no noise can be steered by a view, in words; None where it can."""
-    look = opened.look(view)
-    if look.protocol == "noised" and len(look.sigmas) == 1 and look.keep == "full":
-        return None
-    return (
-        f"view {view!r} has protocol {look.protocol}, {len(look.sigmas)} noise levels and keeps {look.keep}; noise is "
-        "steered by a view with protocol noised, one noise level and keep full"
-    )
-
-
-def seen_by(opened: Opened, view: str, ids: Sequence[str], labels: np.ndarray) -> Callable[[Tensor], Tensor]:
-    """A view's standardised features as a differentiable function of images, which have these ids (for their capture noise).
-
-    ValueError for a view of another protocol than `noised`, of several noise levels, or that does not keep all.
-    """
-    if why_not := cannot_steer(opened, view):
-        raise ValueError(why_not)
-    look, network = opened.look(view), opened.network(view)
-    scale = opened.reducer(view).components
-    return features_of(
-        network,
-        list(network.module_paths(look.layers).values()),
-        sigma=look.sigmas[0],
-        noise=capture_noise(ids, network.latent_shape, root=look.root),
-        rows=network.rows(labels),
-        mean=scale.mean,
-        inverse_scale=scale.inverse_scale,
-    )
+    if held.source == "guided":
+        return steering.guided(opened, recipe, samples, how), steering.rows_of(opened, recipe)
+    generator = opened.generator(recipe.generator)
+    return steering.inverted(opened, recipe, samples, how, labels), generator.rows(labels)
 
 
 def _of_view(

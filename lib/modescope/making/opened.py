@@ -116,6 +116,11 @@ class Opened:
             self._stored[view, source] = store.open_activations(self.root / "data/activations" / view / source)
         return self._stored[view, source]
 
+    def on_map(self, view: str, row: int) -> str:
+        """The sample that stands in a row of the map of a view."""
+        side, number = self.reducer(view).whose(row)
+        return self.activations(view, side).ids[number]
+
     def row(self, sample_id: str) -> int:
         """The row of a sample in its source. ValueError for one that nobody has."""
         source = source_of(sample_id)

@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from modescope import conditioning
 from modescope.inversion import Descent
+from modescope.making.schedules import Schedule
 from modescope.runtime import Runtime
 
 VERSION = 1
@@ -22,6 +23,11 @@ generated samples that stand in for real ones (`mixed`: for some of them); `scal
 generator; `inverted`: recorded from the noise that makes real images; `guided`: recorded from noise steered to the aim;
 `inverse`: what the view holds at the aim itself, where view and sampling pass are the same."""
 AVERAGES = ("mean",)
+Condition = tuple[tuple[int, float], ...]
+"""(class, share) pairs whose shares sum to 1; empty: no class."""
+STARTS = ("inverted", "guided")
+"""Noise that an image can begin with, instead of that of its seed: from which the generator makes a given image, or an image
+with given features."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +88,27 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The noise that an image begins with, where that was searched for (`STARTS`): for one sample, or the mean of several."""
+
+    source: str
+    samples: Samples
+    search: Descent
+
+    def __post_init__(self) -> None:
+        if self.source not in STARTS:
+            raise ValueError(f"source {self.source!r} of noise is unknown; use one of {', '.join(STARTS)}")
+        if self.source == "inverted" and len(self.samples.ids) > 1:
+            raise ValueError(
+                f"noise is to be found for {len(self.samples.ids)} samples; an image begins with that of one: give one"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
     """Where an image was to land on the map of a view: the weighted mean of samples, picked (`inverse` None) or found at
-    a point of the map by an inverse (`neighbours`, `barycentric`). Hashes of the view's network and map.
+    a point of the map by an inverse (`neighbours`, `barycentric`). Hashes of the view's network and map. Without samples,
+    and so without a place: nothing was aimed at.
     """
 
     view: str
@@ -101,7 +125,7 @@ class Recipe:
     """All that decides a made image and its place: on the same runtime, the same recipe gives the same bytes.
 
     `seed`: of the noise, a stream of its own; `root`: that of the pipeline's samples. `condition`: (class, share) pairs,
-    empty for no class.
+    empty for no class. `start`: None: the image begins with the noise of its seed.
     """
 
     generator: str
@@ -116,9 +140,10 @@ class Recipe:
     runtime: Runtime
     root: int
     seed: int
-    condition: tuple[tuple[int, float], ...]
+    condition: Condition
     aim: Aim
     holds: tuple[Held, ...] = ()
+    start: Start | None = None
     version: int = field(default=VERSION)
 
     @property
@@ -127,13 +152,26 @@ class Recipe:
         return max(self.condition, key=lambda pair: (pair[1], -pair[0]))[0] if self.condition else None
 
     @property
+    def schedule(self) -> Schedule:
+        """How the image is sampled."""
+        return Schedule(**{name: getattr(self, name) for name in Schedule.__dataclass_fields__})
+
+    @property
+    def is_free(self) -> bool:
+        """Whether class and seed decide the image, and nothing else."""
+        return not self.holds and self.start is None
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """All layers that are held, each once."""
         return tuple(dict.fromkeys(name for held in self.holds for name in held.layers))
 
     def record(self) -> dict[str, Any]:
-        """In plain values for JSON; `read` takes it back."""
-        return asdict(self)
+        """In plain values for JSON; `read` takes it back. Without a start as it was before there were any: ids stay."""
+        values = asdict(self)
+        if self.start is None:
+            del values["start"]
+        return values
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Recipe:
@@ -147,7 +185,8 @@ class Recipe:
         try:
             aim, machine = Aim(**values.pop("aim")), Runtime(**values.pop("runtime"))
             holds = tuple(_held(held) for held in values.pop("holds"))
-            return cls(**values, aim=aim, runtime=machine, holds=holds)
+            start = _start(values.pop("start", None))
+            return cls(**values, aim=aim, runtime=machine, holds=holds, start=start)
         except (KeyError, TypeError) as error:
             raise ValueError(f"the recipe is damaged ({error}); make the image again, or delete its record") from error
 
@@ -158,6 +197,13 @@ def _held(values: dict[str, Any]) -> Held:
     return Held(**{**values, **parts, "search": search})
 
 
+def _start(values: dict[str, Any] | None) -> Start | None:
+    if values is None:
+        return None
+    parts = {"samples": Samples(**values["samples"]), "search": Descent(**values["search"])}
+    return Start(**{**values, **parts})
+
+
 def _tuples(value: Any) -> Any:
     """Lists, as JSON has them, to tuples, at any depth."""
     if isinstance(value, dict):
@@ -165,17 +211,17 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
-def one_class(label: int) -> tuple[tuple[int, float], ...]:
+def one_class(label: int) -> Condition:
     """A condition on one class."""
     return ((int(label), 1.0),)
 
 
-def uniform(classes: int) -> tuple[tuple[int, float], ...]:
+def uniform(classes: int) -> Condition:
     """A condition on every class alike."""
     return tuple((label, 1 / classes) for label in range(classes))
 
 
-def shared(shares: Mapping[int, float]) -> tuple[tuple[int, float], ...]:
+def shared(shares: Mapping[int, float]) -> Condition:
     """A condition on several classes by their shares, brought to a sum of 1."""
     total = sum(shares.values())
     if not shares or min(shares.values()) < 0 or not total > 0:
@@ -183,7 +229,7 @@ def shared(shares: Mapping[int, float]) -> tuple[tuple[int, float], ...]:
     return tuple((int(label), float(share / total)) for label, share in sorted(shares.items()))
 
 
-def class_weights(condition: tuple[tuple[int, float], ...], count: int, classes: int) -> Float32[np.ndarray, "N L"]:
+def class_weights(condition: Condition, count: int, classes: int) -> Float32[np.ndarray, "N L"]:
     """A condition => the same class weights for `count` images, as `Generator.blended` takes them."""
     if not condition or not classes:
         return conditioning.no_class(count, classes)

@@ -15,7 +15,7 @@ generator = generator.prepared({precision!r}, channels_last={channels_last!r})
 if generator.checkpoint_hash != {hash!r}:
     print("another checkpoint than the recipe's: expect another image")
 run = sampling.sampler({sampler!r}, steps={steps}, sigma_max={sigma_max!r}, noise={renoise!r})
-noise = masking.fresh_noise({seed}, generator.latent_shape)
+noise = {noise}
 renoise = sampling.renoising({seed}, [0], generator.latent_shape, "made")
 rows = generator.blended({condition})
 holds = []
@@ -41,15 +41,15 @@ def steered(denoise, z, rows, renoise=None):
 def script(recipe: Recipe, *, checkpoint: str, record: str, output: str) -> str:
     """A script that makes the recipe's image from its checkpoint alone and writes it to `output` (PNG).
 
-    `checkpoint`: its path; `record`: the path of the kept arrays (`data/made/<generator>/<hash>.safetensors`), which hold
-    noise that was searched for: with sources `inverted` and `guided` the script reads it there. `scaled` reads the real
-    images in data/real. ValueError for `inverse`, whose values lie in the view's activations.
+    `checkpoint`: its path; `record`: the path of the kept arrays (`data/made/<generator>/<hash>.safetensors`), where the
+    script reads noise that was searched for (`inverted` and `guided`, held or begun with). `scaled` reads the real images
+    in data/real. ValueError for `inverse`, whose values lie in the view's activations.
     """
     if any(held.source == "inverse" for held in recipe.holds):
         raise ValueError(
             "source 'inverse' holds values of the view's activations, which no script can carry; replay it"
         )
-    body = [_loading(recipe, checkpoint)]
+    body = [_loading(recipe, checkpoint, record)]
     if recipe.guidance is not None:
         body.append(GUIDED.format(weight=recipe.guidance))
     body += [_hold(recipe, number, held, record) for number, held in enumerate(recipe.holds)]
@@ -65,8 +65,11 @@ def script(recipe: Recipe, *, checkpoint: str, record: str, output: str) -> str:
     return says + standard + "\n".join(others) + "\n" + own + code
 
 
-def _loading(recipe: Recipe, checkpoint: str) -> str:
+def _loading(recipe: Recipe, checkpoint: str, record: str) -> str:
     return LOADING.format(
+        noise=f"masking.fresh_noise({recipe.seed}, generator.latent_shape)"
+        if recipe.start is None
+        else f"torch.from_numpy(files.read_tensors(Path({record!r}))[0]['found/start'])",
         device=recipe.runtime.device,
         threads=recipe.runtime.threads,
         channels_last=recipe.runtime.channels_last,

@@ -34,10 +34,11 @@ from modescope.metrics.probing import Probe, ProbeScores, fit_probe, inception_s
 from modescope.metrics.reference import kept_neighbours, read_neighbours, write_neighbours
 from modescope.metrics.samples import fake_columns, real_columns
 from modescope.metrics.slices import SlicedWasserstein, sliced_wasserstein
-from modescope.metrics.summary import calibration, judge, judgement, summarise
+from modescope.metrics.summary import SHOWN, calibration, judge, judgement, summarise
 from modescope.metrics.tables import class_intervals, class_table, curve_table, fidelity_table, gap_table
 
 __all__ = [
+    "SHOWN",
     "Bins",
     "ChannelStatistics",
     "ClassScores",

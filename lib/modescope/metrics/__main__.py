@@ -25,20 +25,6 @@ LARGE = 20_000**2  # pairs: below, a bar would be gone before it is read
 LISTED = 10
 CURVE = (1, 2, 3, 5, 10, 20)
 WORDS = {"frechet": "Frechet distance", "kernel": "kernel distance", "sliced_wasserstein": "sliced Wasserstein"}
-SHOWN = (
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "clipped_density",
-    "clipped_coverage",
-    "mode_coverage",
-    "frechet",
-    "kernel",
-    "sliced_wasserstein",
-    "distribution_shift",
-    "copies",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +115,8 @@ def _held_out(
     if splits == 0 or min(len(fake), len(real) // 2) <= max(k, 2):
         return None
     with tqdm(total=splits, desc="held out", unit="split", disable=len(real) * len(fake) < LARGE) as bar:
-        return metrics.held_out(real, fake, k=k, seed=seed, splits=splits, labels=labels, report=bar.update).table()
+        told = Journal(report=bar.update)
+        return metrics.held_out(real, fake, k=k, seed=seed, splits=splits, labels=labels, journal=told).table()
 
 
 def report(scored: Scored, width: int) -> str:
@@ -139,9 +126,10 @@ def report(scored: Scored, width: int) -> str:
     lines = [f"{scores['real']} real, {scores['fake']} fake samples of {width} dimensions, k = {k}", ""]
     head = f"{'':18}{'value':>10}  {'95% interval':^19}{'equal laws':>12}"
     lines.append(head + (f"{'equal numbers':>15}{'held-out real':>15}{'+-':>9}" if beside else ""))
-    for name in SHOWN:
+    for name in (shown for shown in metrics.SHOWN if shown in scores):
         low, high = _interval(scores, name)
-        line = f"{WORDS.get(name, name.replace('_', ' ')):18}{scores[name]:10.4f}  "
+        value = f"{scores[name]:10d}" if isinstance(scores[name], int) else f"{scores[name]:10.4f}"
+        line = f"{WORDS.get(name, name.replace('_', ' ')):18}{value}  "
         line += f"[{low:7.4f}, {high:7.4f}]" if low is not None else " " * 18
         line += f"{scores['equal_laws'][name]:>13.4f}" if name in scores["equal_laws"] else " " * 13
         if name in beside:

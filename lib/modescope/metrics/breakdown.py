@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float64, Int64, Shaped
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from modescope import seeds
@@ -77,7 +77,7 @@ def intervals(
     n, m, k = len(members.real_radii), len(members.fake_radii), members.k
     real = np.ones(n, bool) if real_rows is None else real_rows
     fake = np.ones(m, bool) if fake_rows is None else fake_rows
-    z = float(norm.ppf((1 + level) / 2))
+    z = float(ndtri((1 + level) / 2))
     # Without sample i of the other side, what it alone held is lost.
     lost = {
         "precision": np.bincount(members.only_real_ball[fake & (members.real_balls == 1)], minlength=n),

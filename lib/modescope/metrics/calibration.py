@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float64, Int64, Shaped
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from modescope import seeds
 from modescope.metrics.distances import Factored, factored, frechet_of, kernel_across, kernel_within
 from modescope.metrics.manifolds import Manifolds, check_labels, paired, wider
-from modescope.neighbours import Features, Nearest, count_balls, nearest
+from modescope.metrics.products import Products
+from modescope.neighbours import Cloud, Features, Journal, Nearest, count_balls, nearest
+
+_KEPT = 4800  # samples whose products are kept: 280 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +76,17 @@ def held_out(
     splits: int = 4,
     labels: tuple[Shaped[np.ndarray, " N"], Shaped[np.ndarray, " M"]] | None = None,
     chunk: int | None = None,
-    report: Callable[[int], object] | None = None,
+    journal: Journal | None = None,
 ) -> HeldOut:
     """Score held-out real samples as if they had been generated, beside as many generated ones.
 
     In every split h = min(M, N // 2) real samples are held out at random, and h of the generated ones chosen; both are
     scored against the N - h other real samples. With `labels` (of the real and of the generated) every class gives
     its share. Scores: precision, recall, density, coverage, clipped density and coverage, mode coverage (reach: the 0.95
-    quantile of the distances to the nearest other reference sample), Frechet and kernel distance. `report` is called
-    with 1 after each split; `chunk` as in `compare`. ValueError when h samples are too few for k, or for 1 split.
+    quantile of the distances to the nearest other reference sample), Frechet and kernel distance. `chunk` is
+    as in `compare`, and so is `journal`, which keeps finished splits and is told 1 for each. Where samples are few and
+    wide (no more than 4,800, no less wide than the N - h are many) all splits are read off one table of products.
+    ValueError when h samples are too few for k, or for 1 split.
     """
     x, y = paired(real, fake)
     count = min(len(y), len(x) // 2)
@@ -97,19 +102,24 @@ def held_out(
         np.stack([_drawn(values, count, seeds.stream(seed, purpose, turn)) for turn in range(splits)])
         for values, purpose in ((of_x, "held out"), (of_y, "held out, generated"))
     )
-    sides: list[list[dict[str, float]]] = [[], []]
-    for rows_x, rows_y in zip(aside, chosen, strict=True):
-        reference = _Reference.of(_take(x, np.setdiff1d(np.arange(len(x)), rows_x)), k, chunk)
-        for scores, side in zip(sides, (_take(y, rows_y), _take(x, rows_x)), strict=True):
-            scores.append(reference.scores(side))
-        if report is not None:
-            report(1)
-    generated, own = (np.array([list(scores.values()) for scores in side]) for side in sides)
-    kernels = _kernel_distances(x, y, _indicator(aside, x), _indicator(chosen, y))
+    wide = len(x) + len(y) <= _KEPT and x.shape[1] >= len(x) - count
+    products = Products.of(x, y) if wide else None
+    table = _Splits(k=k, aside=torch.from_numpy(aside), chosen=torch.from_numpy(chosen))
+    everything = (Cloud(points, x.new_zeros(x.shape[1], dtype=torch.float64), 1.0) for points in (x, y))
+    page = (journal or Journal()).page("held-out", [table], *everything)
+    page.report(page.done)
+    for turn in range(page.done, splits):
+        others = np.setdiff1d(np.arange(len(x)), aside[turn])
+        reference = _Reference.of(_Drawn.of(x, others, products), k, chunk)
+        table.generated[turn] = reference.scores(_Drawn.of(y, chosen[turn], products, after=len(x)))
+        table.real[turn] = reference.scores(_Drawn.of(x, aside[turn], products))
+        page.report(1)
+        page.keep(turn + 1, [table], last=turn + 1 == splits)
+    kernels = _kernel_distances(x, y, _indicator(aside, x), _indicator(chosen, y), products)
     return HeldOut(
-        names=(*sides[0][0], "kernel"),
-        generated=np.column_stack([generated, kernels[0]]),
-        real=np.column_stack([own, kernels[1]]),
+        names=(*_NAMES, "kernel"),
+        generated=np.column_stack([table.generated, kernels[0]]),
+        real=np.column_stack([table.real, kernels[1]]),
         count=count,
         reference=len(x) - count,
         samples=(len(x), len(y)),
@@ -133,46 +143,108 @@ def _indicator(rows: Int64[np.ndarray, "T H"], points: Tensor) -> Float64[Tensor
     return inside.scatter_(0, torch.from_numpy(rows.T.copy()).to(points.device), 1)
 
 
+_NAMES = (
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "clipped_density",
+    "clipped_coverage",
+    "mode_coverage",
+    "frechet",
+)
+
+
+class _Splits:
+    """The scores of the splits that are done, as a journal keeps them."""
+
+    def __init__(self, *, k: int, aside: Int64[Tensor, "T H"], chosen: Int64[Tensor, "T H"]) -> None:
+        self.asked = [torch.tensor([k]), aside, chosen]
+        self.generated, self.real = np.zeros((len(aside), len(_NAMES))), np.zeros((len(aside), len(_NAMES)))
+
+    def asks(self) -> list[Tensor]:
+        return self.asked
+
+    def state(self) -> dict[str, Tensor]:
+        return {"generated": torch.from_numpy(self.generated), "real": torch.from_numpy(self.real)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.generated[:], self.real[:] = state["generated"].numpy(), state["real"].numpy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawn:
+    """Some samples, and their places among all where the products of all are kept."""
+
+    points: Tensor
+    rows: Int64[Tensor, " R"]
+    products: Products | None
+
+    @classmethod
+    def of(cls, points: Tensor, rows: Int64[np.ndarray, " R"], products: Products | None, *, after: int = 0) -> _Drawn:
+        places = torch.from_numpy(rows + after).to(points.device)
+        return cls(points=_take(points, rows), rows=places, products=products)
+
+    @property
+    def cloud(self) -> Cloud | None:
+        return None if self.products is None else self.products.cloud(self.points, self.rows)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reference:
     """Real samples, and what is asked of them for both sides."""
 
-    points: Tensor
+    drawn: _Drawn
     near: Nearest
-    moments: Factored
+    moments: Factored | None
     k: int
     chunk: int | None
 
     @classmethod
-    def of(cls, points: Tensor, k: int, chunk: int | None) -> _Reference:
-        near = nearest(points, k, chunk=chunk)
-        return cls(points=points, near=near, moments=factored(points, "real"), k=k, chunk=chunk)
+    def of(cls, drawn: _Drawn, k: int, chunk: int | None) -> _Reference:
+        near = nearest(drawn.points, k, chunk=chunk, cloud=drawn.cloud)
+        moments = factored(drawn.points, "real") if drawn.products is None else None
+        return cls(drawn=drawn, near=near, moments=moments, k=k, chunk=chunk)
 
-    def scores(self, side: Tensor) -> dict[str, float]:
-        both = Manifolds.of(self.points, side, (self.k,), real_nearest=self.near, chunk=self.chunk)
+    def scores(self, side: _Drawn) -> list[float]:
+        """In the order of the names."""
+        one, two = self.drawn.cloud, side.cloud
+        ready = None if one is None or two is None else (one, two)
+        points = self.drawn.points, side.points
+        both = Manifolds.of(*points, (self.k,), real_nearest=self.near, ready=ready, chunk=self.chunk)
         around_real, around_side = both.reach()
         closest = self.near.squared[:, :1]
         reach = wider(closest.sort(dim=0).values[math.ceil(0.95 * len(closest)) - 1]).expand(1, len(closest))
         radii = torch.cat([around_real, reach])
-        found, other = count_balls(self.points, side, radii, around_side, chunk=self.chunk, ready=both.ready)
+        found, other = count_balls(*points, radii, around_side, chunk=self.chunk, ready=both.ready)
         members = both.memberships(found, other)[self.k]
         clipped = members.clipped()
-        return asdict(members.prdc()) | {
-            "clipped_density": clipped.density,
-            "clipped_coverage": clipped.coverage,
-            "mode_coverage": float((found.inside[-1] > 0).double().mean()),
-            "frechet": frechet_of(self.moments, factored(side, "side")),
-        }
+        covered = float((found.inside[-1] > 0).double().mean())
+        return [*asdict(members.prdc()).values(), clipped.density, clipped.coverage, covered, self._frechet(side)]
+
+    def _frechet(self, side: _Drawn) -> float:
+        if side.products is not None:
+            return side.products.frechet(self.drawn.rows, side.rows)
+        moments = factored(self.drawn.points, "real") if self.moments is None else self.moments
+        return frechet_of(moments, factored(side.points, "side"))
 
 
 def _kernel_distances(
-    x: Tensor, y: Tensor, aside: Float64[Tensor, "N T"], chosen: Float64[Tensor, "M T"]
+    x: Tensor,
+    y: Tensor,
+    aside: Float64[Tensor, "N T"],
+    chosen: Float64[Tensor, "M T"],
+    products: Products | None,
 ) -> tuple[Float64[np.ndarray, " T"], Float64[np.ndarray, " T"]]:
     """Kernel distances (see `kernel_estimate`) of the chosen and of the held-out samples, all splits in one pass."""
     others, turns = 1 - aside, aside.shape[1]
-    own = kernel_within(x, torch.cat([others, aside], dim=1))
-    of_y = kernel_within(y, chosen)
-    across, _ = kernel_across(x, y, others[:, :0], chosen)
+    weights = torch.cat([others, aside], dim=1)
+    if products is None:
+        own, of_y = kernel_within(x, weights), kernel_within(y, chosen)
+        across, _ = kernel_across(x, y, others[:, :0], chosen)
+    else:
+        sums = products.kernel_sums(torch.block_diag(weights, chosen))
+        own, across, of_y = sums[: len(x), : 2 * turns], sums[: len(x), 2 * turns :], sums[len(x) :, 2 * turns :]
     n, h = others.sum(dim=0), chosen.sum(dim=0)
     reference = (others * own[:, :turns]).sum(dim=0) / (n * (n - 1))
     generated = (chosen * of_y).sum(dim=0) / (h * (h - 1)) - 2 * (others * across).sum(dim=0) / (n * h)
@@ -223,7 +295,7 @@ def difference(
         )
     if not 0 < level < 1:
         raise ValueError(f"level = {level}; a confidence level lies between 0 and 1, for example 0.95")
-    z = float(norm.ppf((1 + level) / 2))
+    z = float(ndtri((1 + level) / 2))
     rows = real_a["nearest_fake_row"], real_b["nearest_fake_row"]
     return {
         "precision": _unpaired(fake_a["precise"].astype(float), fake_b["precise"].astype(float), _SHARED * z),

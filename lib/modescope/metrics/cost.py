@@ -12,6 +12,7 @@ from modescope.metrics.manifolds import sweep
 
 _TRIAL = 2048
 _BLOCKS = 15 * 1024**2  # bytes of a block of distances with what is derived from it, at the default chunk
+_COPY = 64 * 1024**2  # bytes of float32 copies, at most
 _PER_NEIGHBOUR = 40  # bytes, while they are searched
 
 
@@ -43,13 +44,13 @@ def estimate(n: int, m: int, d: int, *, k: int = 5, real_known: bool = False, it
     """Cost of comparing n real and m generated samples of d dimensions with k neighbours, by a short trial run.
 
     The trial scores 2,048 random samples against as many, with the threads that torch has now; the best of three
-    counts. Memory is that of the features (`itemsize` bytes a number; memory-mapped files need not stay in it), one
-    float32 copy of the larger set, the neighbours and a block. ValueError for impossible counts.
+    counts. Memory is that of the features (`itemsize` bytes a number; memory-mapped files need not stay in it), a
+    float32 copy of the larger set or of strips, the neighbours and a block. ValueError for impossible counts.
     """
     if min(n, m) <= k or k < 1 or d < 1:
         raise ValueError(f"n = {n}, m = {m}, d = {d}, k = {k}: need d >= 1, k >= 1 and more than k samples of each")
     all_pairs = pairs(n, m, real_known=real_known)
-    features, copy = (n + m) * d * itemsize, max(n, m) * d * 4
+    features, copy = (n + m) * d * itemsize, min(max(n, m) * d * 4, _COPY)
     return Estimate(
         pairs=all_pairs,
         flop=2 * d * all_pairs,

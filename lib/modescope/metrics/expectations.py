@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64, Int64
 from scipy.special import betaln, gammaln
-from scipy.stats import hypergeom
 
 
 def expected_coverage(n: int, m: int, k: int) -> float:
@@ -70,6 +69,8 @@ def too_few_p(n: int, m: int, k: int, found: Int64[np.ndarray, ...]) -> Float64[
     ties (counted as found) it errs to the large side.
     """
     _check_counts(n, m, k)
+    from scipy.stats import hypergeom  # slow to import, and not all need it
+
     counts, place = np.unique(found, return_inverse=True)  # few counts, many samples: a tail is slow to compute
     tails = hypergeom.sf(k - 1, n - 1 + m, n - 1, np.minimum(k + counts, n - 1 + m))
     return np.asarray(tails[place].reshape(found.shape))

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float64, Int64, Shaped
-from scipy.stats import hypergeom
 from torch import Tensor
 
 from modescope.metrics.comparison import Comparison
@@ -102,6 +101,8 @@ def underrepresented(comparison: Comparison, real_labels: Shaped[np.ndarray, " N
         np.bincount(codes[near.rows[:, 0]], minlength=len(classes))
         for near in (comparison.among_real, comparison.fake_to_real)
     )
+    from scipy.stats import hypergeom  # slow to import, and not all need it
+
     p_values = hypergeom.cdf(found, n + m, landed + found, m)
     expected = landed * m / n
     table = pd.DataFrame(

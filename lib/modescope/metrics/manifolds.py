@@ -181,15 +181,16 @@ class Manifolds:
         depth: int = 0,
         closed: bool = False,
         real_nearest: Nearest | None = None,
+        ready: tuple[Cloud, Cloud] | None = None,
         chunk: int | None = None,
         journal: Journal | None = None,
     ) -> Manifolds:
-        """`depth` neighbours of the real samples are found at least."""
+        """`depth` neighbours of the real samples are found at least; `ready` is both sets where the caller has that."""
         check_ks(ks, x, y)
         deepest = max(ks)
-        # About its own centre: fake samples may lie far from the real ones.
-        near_y = nearest(y, deepest, chunk=chunk, journal=journal, name="fake")
-        one, two = clouds(x, y)
+        # Else about its own centre: fake samples may lie far from the real ones.
+        near_y = nearest(y, deepest, chunk=chunk, cloud=ready and ready[1], journal=journal, name="fake")
+        one, two = ready or clouds(x, y)
         if real_nearest is None:
             near_x = nearest(x, max(depth, deepest), chunk=chunk, cloud=one, journal=journal, name="real")
         else:

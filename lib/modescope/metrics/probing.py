@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from modescope import seeds
 from modescope.metrics.manifolds import check_labels, paired
@@ -62,10 +59,18 @@ def fit_probe(
     points = _array(real)
     check_labels(labels, len(points), "labels")
     aside = _held_out(labels, held_out, seed)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)) if classifier is None else classifier
+    model = _logistic_regression() if classifier is None else classifier
     model.fit(points[~aside], labels[~aside])
     accuracy = float((model.predict(points[aside]) == labels[aside]).mean())
     return Probe(classifier=model, classes=model.classes_, held_out=np.flatnonzero(aside), accuracy=accuracy)
+
+
+def _logistic_regression() -> Any:
+    from sklearn.linear_model import LogisticRegression  # slow to import, and not all need it
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
 
 
 def _array(features: Features) -> np.ndarray:

@@ -20,6 +20,25 @@ from modescope.metrics.missing import Gap
 from modescope.metrics.probing import ProbeScores, fit_probe, probe_scores
 from modescope.metrics.slices import sliced_wasserstein
 
+SHOWN = (
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "clipped_density",
+    "clipped_coverage",
+    "mode_coverage",
+    "frechet",
+    "kernel",
+    "sliced_wasserstein",
+    "distribution_shift",
+    "copies",
+    "gaps",
+    "missing_mass",
+    "class_fidelity",
+)
+"""The scores that a person is shown, in this order; the last one where a judge was asked (`judgement`)."""
+
 
 def summarise(
     compared: Comparison,

@@ -2,7 +2,7 @@
 
 from modescope.neighbours.balls import Balls, count_balls
 from modescope.neighbours.both import Both, visit_both
-from modescope.neighbours.bounds import Cloud, chunk_within, clouds
+from modescope.neighbours.bounds import Cloud, Table, chunk_within, clouds
 from modescope.neighbours.journal import Journal
 from modescope.neighbours.points import Features, as_points
 from modescope.neighbours.ratios import depths
@@ -15,6 +15,7 @@ __all__ = [
     "Features",
     "Journal",
     "Nearest",
+    "Table",
     "as_points",
     "chunk_within",
     "clouds",

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from modescope.neighbours.bounds import Block, Cloud, Side, clouds, exact, split
+from modescope.neighbours.bounds import Block, Cloud, Side, clouds, exact
 from modescope.neighbours.journal import Journal
 from modescope.neighbours.passes import crowded, visit_pairs
 
@@ -52,10 +52,10 @@ def count_balls(
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Pairs that may lie in a ball: their indices in `a` and `b`, bounds on the distance, and those it leaves open."""
+    """Pairs that may lie in a ball: centre and point, bounds on the distance, and those that it leaves open."""
 
-    i: Int64[Tensor, " P"]
-    j: Int64[Tensor, " P"]
+    centre: Int64[Tensor, " P"]
+    point: Int64[Tensor, " P"]
     high: Float64[Tensor, " P"]
     undecided: Bool[Tensor, " P"]
 
@@ -64,38 +64,33 @@ class Family:
     """The balls around one of two sets, and their running counts."""
 
     def __init__(self, a: Cloud, b: Cloud, squared: Float64[Tensor, "S C"], around_b: bool) -> None:
-        self.a, self.b, self.around_b = a, b, around_b
+        self.own, self.other, self.around_b = (b, a, True) if around_b else (a, b, False)
         self.squared, self.unit = squared, a.scale**2
         widest = squared.amax(dim=0)
         self.reach = torch.where(widest > 0, (widest * self.unit).clamp(min=1e-300), 0)  # scaling must not empty a ball
-        points = len(a.raw) if around_b else len(b.raw)
 
         def zeros(count: int) -> Tensor:
             return torch.zeros((len(squared), count), dtype=torch.int64, device=squared.device)
 
-        centres = squared.shape[1]
+        centres, points = len(self.own.raw), len(self.other.raw)
         self.balls = Balls(
             inside=zeros(centres), inside_sum=zeros(centres), holding=zeros(points), holding_sum=zeros(points)
         )
 
     def look(self, block: Block, rows: slice, columns: slice) -> tuple[_Pairs, bool]:
         mine, theirs = (columns, rows) if self.around_b else (rows, columns)
-        flat = Side(block, mine, theirs, self.around_b).above(self.reach[mine])
-        row, column = split(flat, block.closeness.shape[1])
-        low = block.lower(flat) / self.unit
-        high = low + 2 * (block.row_slack[row] + block.column_slack[column]) / self.unit
-        i, j = row + rows.start, column + columns.start
-        squared = self.squared[:, j if self.around_b else i]
+        side = Side(block, mine, theirs, self.around_b)
+        centre, point, low, high = side.pairs(side.above(self.reach[mine]))
+        low, high, squared = low / self.unit, high / self.unit, self.squared[:, centre]
         undecided = ((low < squared) & (high >= squared)).any(dim=0)
-        return _Pairs(i, j, high, undecided), crowded(int(undecided.sum()), block)
+        return _Pairs(centre, point, high, undecided), crowded(int(undecided.sum()), block)
 
     def take(self, pairs: _Pairs) -> None:
         high, open_ = pairs.high, pairs.undecided
-        high[open_] = exact(self.a, self.b, pairs.i[open_], pairs.j[open_])
-        centre, point = (pairs.j, pairs.i) if self.around_b else (pairs.i, pairs.j)
+        high[open_] = exact(self.own, self.other, pairs.centre[open_], pairs.point[open_])
         for s, squared in enumerate(self.squared):
-            inside = high < squared[centre]
-            c, p = centre[inside], point[inside]
+            inside = high < squared[pairs.centre]
+            c, p = pairs.centre[inside], pairs.point[inside]
             one = torch.ones_like(c)
             self.balls.inside[s].index_add_(0, c, one)
             self.balls.inside_sum[s].index_add_(0, c, p)

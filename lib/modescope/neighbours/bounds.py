@@ -25,34 +25,68 @@ from modescope.neighbours.points import blocks, rows_within
 _DEPTH = 2048  # columns per matrix product: bounds the length of a float32 sum, and with it the rounding error
 _SPARE = 64  # roundings beyond those of the products: norms, centring, thresholds, and the float64 sum itself
 _BYTES = 40  # of a block of chunk x 2 chunk distances and its temporaries, float64 included, over chunk^2
+_WHOLE = 1 << 24  # numbers of a set that is kept in float32 beside the raw ones: 64 MB
 CROWDED = 20  # a block with more than 1 in 20 pairs undecided is cheaper in float64
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some samples of a cloud, and the same centred and scaled to at most 1 in float32, where squares cannot overflow."""
+    """Some samples of a cloud, centred and scaled to at most 1 in float32, where squares cannot overflow.
+
+    Behind the coordinates x stand -(|x|^2 - slack) / 2 and 1, or these two the other way round (`facing`): a product of
+    one form with the other is -d^2 / 2 plus half of both slacks, and nothing is left to subtract.
+    """
 
     cloud: Cloud
     rows: slice
-    low: Float[Tensor, "B D"]
-    low_squares: Float64[Tensor, " B"]
+    facing: bool
+    low: Float[Tensor, "B E"]
+    low_slack: Float64[Tensor, " B"]
 
-    def take(self, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor:
+    def take(self, rows: slice, depth: slice, dtype: torch.dtype) -> Tensor:
         if dtype == torch.float32:
-            return self.low[_within(rows, self.rows), columns]
-        return (self.cloud.raw[rows, columns].double() - self.cloud.centre[columns]) * self.cloud.scale
+            return self.low[_within(rows, self.rows), depth]
+        values = self._values(rows, depth)
+        if depth.stop <= self.cloud.raw.shape[1]:
+            return values
+        squares = self._squares(rows)
+        return torch.cat([values, _ends(squares, _slack(squares, self.cloud, dtype), self.facing)], dim=1)
 
-    def squares(self, rows: slice, dtype: torch.dtype) -> Float64[Tensor, " B"]:
+    def slack(self, rows: slice, dtype: torch.dtype) -> Float64[Tensor, " B"]:
         if dtype == torch.float32:
-            return self.low_squares[_within(rows, self.rows)]
+            return self.low_slack[_within(rows, self.rows)]
+        return _slack(self._squares(rows), self.cloud, dtype)
+
+    def _values(self, rows: slice, depth: slice) -> Float64[Tensor, "B W"]:
+        return (self.cloud.raw[rows, depth].double() - self.cloud.centre[depth]) * self.cloud.scale
+
+    def _squares(self, rows: slice) -> Float64[Tensor, " B"]:
         return sum(
-            (self.take(rows, depth, dtype).square().sum(dim=1) for depth in blocks(self.low.shape[1], _DEPTH)),
-            torch.zeros(1, dtype=dtype, device=self.low.device),
+            (self._values(rows, depth).square().sum(dim=1) for depth in _slices(self.cloud.raw.shape[1])),
+            torch.zeros(1, dtype=torch.float64, device=self.low.device),
         )
 
 
 def _within(rows: slice, outer: slice) -> slice:
     return slice(rows.start - outer.start, rows.stop - outer.start)
+
+
+def _slices(width: int) -> Iterator[slice]:
+    """Columns of a product; the last ones take along the two that stand behind the coordinates."""
+    return (slice(depth.start, depth.stop + 2 * (depth.stop == width)) for depth in blocks(width, _DEPTH))
+
+
+def _slack(squares: Float64[Tensor, " B"], cloud: Cloud, dtype: torch.dtype) -> Float64[Tensor, " B"]:
+    """|computed d^2 - d^2| / 2 <= gamma (|x||y| + |x|^2 / 2 + |y|^2 / 2) <= gamma (|x|^2 + |y|^2): a sum of two halves."""
+    width, unit = cloud.raw.shape[1], torch.finfo(dtype).eps / 2
+    roundings = (min(width, _DEPTH) + width // _DEPTH + _SPARE) * unit
+    tiny = 4 * (width + _SPARE) * torch.finfo(dtype).tiny  # products that underflow have no relative error bound
+    return squares * (2 * roundings / (1 - roundings)) + tiny
+
+
+def _ends(squares: Float64[Tensor, " B"], slack: Float64[Tensor, " B"], facing: bool) -> Float64[Tensor, "B 2"]:
+    norm = (slack - squares) / 2
+    return torch.stack([torch.ones_like(norm), norm] if facing else [norm, torch.ones_like(norm)], dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +97,38 @@ class Cloud:
     centre: Float64[Tensor, " D"]
     scale: float  # a power of two: scaling is exact
     kept: Part | None = None
+    table: Table | None = None  # of all pairs, these samples among others
 
-    def part(self, rows: slice) -> Part:
-        """Bounds of these rows (or of more) can be taken from it."""
-        if self.kept is not None:
+    def part(self, rows: slice, *, facing: bool = False) -> Part:
+        """Bounds of these rows (or of more) can be taken from it, against parts that face the other way."""
+        if self.table is not None:
+            return Part(self, rows, facing, self.centre.new_empty(0, 2), self.centre.new_empty(0))
+        if self.kept is None:
+            return self._made(rows, facing)
+        if not facing:
             return self.kept
-        count = rows.stop - rows.start
-        low = torch.empty((count, self.raw.shape[1]), dtype=torch.float32, device=self.raw.device)
-        squares = torch.empty(count, dtype=torch.float64, device=self.raw.device)
+        low = self.kept.low[rows].clone()
+        low[:, -2:] = low[:, -2:].flip(1)
+        return Part(self, rows, facing, low, self.kept.low_slack[rows])
+
+    def _made(self, rows: slice, facing: bool) -> Part:
+        count, width = rows.stop - rows.start, self.raw.shape[1]
+        low = torch.empty((count, width + 2), dtype=torch.float32, device=self.raw.device)
+        slack = torch.empty(count, dtype=torch.float64, device=self.raw.device)
         for some in _small(low):
-            low[some] = (self.raw[rows][some] - self.centre).mul_(self.scale)
-            squares[some] = low[some].double().square_().sum(dim=1)
-        return Part(self, rows, low, squares)
+            low[some, :width] = (self.raw[rows][some] - self.centre).mul_(self.scale)
+            squares = low[some, :width].double().square_().sum(dim=1)
+            slack[some] = _slack(squares, self, torch.float32)
+            low[some, width:] = _ends(squares, slack[some], facing)
+        return Part(self, rows, facing, low, slack)
 
     def whole(self) -> Cloud:
         """The same, with a float32 copy of all samples."""
-        return dataclasses.replace(self, kept=self.part(slice(0, len(self.raw))))
+        return dataclasses.replace(self, kept=self._made(slice(0, len(self.raw)), False))
 
 
 def clouds(*sets: Tensor) -> list[Cloud]:
-    """All sets about the mean of the first, which is kept as a whole: passes take the others a part at a time.
+    """All sets about the mean of the first, which is kept as a whole if it is small: passes take others part by part.
 
     Any centre gives the same decisions; a good one leaves few undecided.
     """
@@ -94,7 +140,8 @@ def clouds(*sets: Tensor) -> list[Cloud]:
     centre = total / len(sets[0])
     peak = max(float(torch.stack(points.aminmax()).abs().max()) for points in sets) + float(centre.abs().max())
     scale = 2.0 ** max(-500, min(500, -math.frexp(peak)[1]))
-    return [Cloud(sets[0], centre, scale).whole(), *(Cloud(points, centre, scale) for points in sets[1:])]
+    first, *others = (Cloud(points, centre, scale) for points in sets)
+    return [first.whole() if sets[0].numel() <= _WHOLE else first, *others]
 
 
 def _small(points: Tensor) -> Iterator[slice]:
@@ -138,6 +185,38 @@ _FULL = _FullPrecision()
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """Bounds of all pairs of some samples, ready made: what is asked of many parts of them needs no further products.
+
+    `closeness` and `slack` are those of a `Block`, `rows` the place in them of each sample of a cloud.
+    """
+
+    closeness: Float[Tensor, "A A"]
+    slack: Float64[Tensor, " A"]
+    rows: Int64[Tensor, " N"]
+
+    @classmethod
+    def of(cls, gram: Float64[Tensor, "A A"], width: int) -> Table:
+        """From float64 products x.y of samples of this width about any one centre, of at most 1 in every coordinate."""
+        squares = gram.diagonal()
+        unit, tiny = torch.finfo(torch.float32).eps / 2, torch.finfo(torch.float32).tiny
+        # The rounding to float32 of at most |x|^2 + |y|^2, and the centring and the float64 sums before it.
+        slack = squares * (4 * unit + 4 * (width + _SPARE) * torch.finfo(torch.float64).eps) + 4 * tiny
+        half, closeness = (slack - squares) / 2, torch.empty(gram.shape, dtype=torch.float32, device=gram.device)
+        for some in _small(gram):
+            closeness[some] = gram[some].add(half).add_(half[some, None])
+        return cls(closeness, slack, torch.arange(len(gram), device=gram.device))
+
+    def cloud(self, like: Cloud, raw: Tensor, rows: Int64[Tensor, " N"]) -> Cloud:
+        """`raw` are the samples of these rows."""
+        return dataclasses.replace(like, raw=raw, kept=None, table=dataclasses.replace(self, rows=rows))
+
+    def block(self, other: Table, rows: slice, columns: slice) -> Block:
+        one, two = self.rows[rows], other.rows[columns]
+        return Block(self.closeness[one].index_select(1, two), self.slack[one], self.slack[two])
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Bounds on the squared distances of a block of pairs, in scaled units.
 
@@ -149,32 +228,22 @@ class Block:
     row_slack: Float64[Tensor, " B"]
     column_slack: Float64[Tensor, " W"]
 
-    def lower(self, flat: Int64[Tensor, " P"]) -> Float64[Tensor, " P"]:
-        return -2 * self.closeness.view(-1)[flat].double()
-
 
 def measure(a: Part, b: Part, rows: slice, columns: slice, dtype: torch.dtype) -> Block:
-    """|computed d^2 - d^2| <= gamma (|x|^2 + |y|^2): 2 |x||y| <= |x|^2 + |y|^2, so the bound is a sum of two slacks."""
-    width = a.low.shape[1]
-    parts = (a.take(rows, depth, dtype) @ b.take(columns, depth, dtype).T for depth in blocks(width, _DEPTH))
-    product = functools.reduce(Tensor.add_, parts)
-    unit = torch.finfo(dtype).eps / 2
-    roundings = (min(width, _DEPTH) + width // _DEPTH + _SPARE) * unit
-    gamma = roundings / (1 - roundings)
-    tiny = 4 * (width + _SPARE) * torch.finfo(dtype).tiny  # products that underflow have no relative error bound
-    squares_a, squares_b = a.squares(rows, dtype), b.squares(columns, dtype)
-    slack_a, slack_b = squares_a * gamma + tiny, squares_b * gamma + tiny
-    product -= ((squares_a - slack_a) / 2).to(dtype)[:, None]
-    product -= ((squares_b - slack_b) / 2).to(dtype)
-    return Block(product, slack_a, slack_b)
+    """One of the two parts faces the other, or both are of one table."""
+    if dtype == torch.float32 and a.cloud.table is not None and b.cloud.table is not None:
+        return a.cloud.table.block(b.cloud.table, rows, columns)
+    slices = _slices(a.cloud.raw.shape[1])
+    products = (a.take(rows, depth, dtype) @ b.take(columns, depth, dtype).T for depth in slices)
+    return Block(functools.reduce(Tensor.add_, products), a.slack(rows, dtype), b.slack(columns, dtype))
 
 
-def _above(closeness: Float[Tensor, "B W"], floor: Float[Tensor, "#B #W"]) -> Int64[Tensor, " P"]:
-    """Flat positions of the pairs whose closeness exceeds its floor."""
-    if closeness.device.type == "cpu":
+def above(values: Float[Tensor, "B W"], floor: Float[Tensor, "#B #W"]) -> Int64[Tensor, " P"]:
+    """Flat positions of the values that exceed their floor, rising."""
+    if values.device.type == "cpu":
         # NumPy compares and scans several times faster than torch on a CPU.
-        return torch.from_numpy(np.flatnonzero(closeness.numpy() > floor.numpy()))
-    return torch.nonzero((closeness > floor).view(-1)).squeeze(1)
+        return torch.from_numpy((values.numpy() > floor.numpy()).ravel().nonzero()[0])
+    return torch.nonzero((values > floor).view(-1)).squeeze(1)
 
 
 def _floor(squared: Float64[Tensor, " R"], dtype: torch.dtype) -> Float[Tensor, " R"]:
@@ -247,26 +316,46 @@ class Side:
     theirs: slice
     transposed: bool
 
+    @property
+    def width(self) -> int:
+        return self.theirs.stop - self.theirs.start
+
     def upper(self, groups: int) -> Float64[Tensor, "R G"]:
         """Upper bounds on the squared distances of at most `groups` pairs of each sample: the nearest of each group."""
-        values, width = self.block.closeness, self.theirs.stop - self.theirs.start
-        if width >= 2 * groups:
-            size, axis = width // groups, int(not self.transposed)
+        values = self.block.closeness
+        if self.width >= 2 * groups:
+            size, axis = self.width // groups, int(not self.transposed)
             values = values.narrow(axis, 0, size * groups).unflatten(axis, (size, groups)).amax(dim=axis)
         values = (values.T if self.transposed else values).double()
-        a, b = self.block.row_slack, self.block.column_slack
-        mine, theirs = (b, a) if self.transposed else (a, b)
+        mine, theirs = self._slacks()
         return 2 * (mine + theirs.max())[:, None] - 2 * values
 
     def above(self, squared: Float64[Tensor, " R"]) -> Int64[Tensor, " P"]:
+        """The pairs that may be nearer than this, as sample * width + other, rising."""
         floor = _floor(squared, self.block.closeness.dtype)
-        return _above(self.block.closeness, floor[None] if self.transposed else floor[:, None])
+        flat = above(self.block.closeness, floor[None] if self.transposed else floor[:, None])
+        if not self.transposed:
+            return flat
+        other, own = split(flat, self.block.closeness.shape[1])
+        return _sorted(own * self.width + other)
 
-    def pairs(self, flat: Int64[Tensor, " P"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Flat positions => sample, other, lower bound on their squared distance."""
-        row, column = split(flat, self.block.closeness.shape[1])
-        i, j = (column, row) if self.transposed else (row, column)
-        return i + self.mine.start, j + self.theirs.start, self.block.lower(flat)
+    def pairs(self, flat: Int64[Tensor, " P"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sample, other, and lower and upper bound on their squared distance."""
+        own, other = split(flat, self.width)
+        row, column = (other, own) if self.transposed else (own, other)
+        low = -2 * self.block.closeness[row, column].double()
+        mine, theirs = self._slacks()
+        return own + self.mine.start, other + self.theirs.start, low, low + 2 * (mine[own] + theirs[other])
+
+    def _slacks(self) -> tuple[Tensor, Tensor]:
+        a, b = self.block.row_slack, self.block.column_slack
+        return (b, a) if self.transposed else (a, b)
+
+
+def _sorted(flat: Int64[Tensor, " P"]) -> Int64[Tensor, " P"]:
+    if flat.device.type == "cpu":
+        return torch.from_numpy(np.sort(flat.numpy()))
+    return flat.sort().values
 
 
 def split(flat: Int64[Tensor, " P"], width: int) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " P"]]:

@@ -77,9 +77,10 @@ def visit_pairs_within(
 def visit(visitors: Sequence[Visitor], a: Cloud, b: Cloud, strips: Iterable[Strip], page: Page) -> None:
     with full_precision(a.raw.device):
         for finished, places in strips:
-            two = b.part(finished)
+            fixed = b.part(finished, facing=True)
             for rows, columns in places:
-                visit_block(visitors, a.part(rows), two, rows, columns)
+                one, two = (fixed, b.part(columns)) if a is b else (a.part(rows), fixed)
+                visit_block(visitors, one, two, rows, columns)
                 page.report(_pairs(rows, columns, twice=a is b and rows == columns))
             page.keep(finished.stop, visitors, last=finished.stop == len(b.raw))
 
@@ -91,5 +92,13 @@ def _pairs(rows: slice, columns: slice, *, twice: bool) -> int:
 
 
 def triangle_of_blocks(n: int, chunk: int, start: int = 0) -> Iterator[Strip]:
-    for rows in blocks(n, chunk, start):
-        yield rows, [(rows, rows), *((rows, columns) for columns in blocks(n, 2 * chunk, rows.stop))]
+    """In an order in which every sample meets the others in rising order; of small squares, half is computed twice."""
+    for rows in blocks(n, 2 * chunk, start):
+        yield rows, [*_corner(rows, max(1, chunk // 2)), *((rows, columns) for columns in blocks(n, chunk, rows.stop))]
+
+
+def _corner(strip: slice, size: int) -> Iterator[tuple[slice, slice]]:
+    for rows in blocks(strip.stop, size, strip.start):
+        yield rows, rows
+        if rows.stop < strip.stop:
+            yield rows, slice(rows.stop, strip.stop)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from modescope.neighbours.bounds import Block, Cloud, clouds, exact, split
+from modescope.neighbours.bounds import Block, Cloud, above, clouds, exact, split
 from modescope.neighbours.passes import crowded, visit_pairs
 
 _MARGIN = 1e-5  # far more than the roundings of one float32 product and quotient
@@ -58,9 +58,7 @@ class Depths:
     def _promising(self, scaled: Tensor, columns: slice) -> Int64[Tensor, " P"]:
         """Flat positions of the pairs whose -d^2 / 2 r^2 may exceed the best."""
         floor = (self.best[columns] * (-(1 + _MARGIN) / 2)).to(scaled.dtype)
-        if scaled.device.type == "cpu":
-            return torch.from_numpy((scaled.numpy() > floor.numpy()).ravel().nonzero()[0])
-        return torch.nonzero((scaled > floor).view(-1)).squeeze(1)
+        return above(scaled, floor[None])
 
     def _start(self, scaled: Tensor, rows: slice, columns: slice) -> None:
         """Measure the most promising pair of each column, which leaves few others."""

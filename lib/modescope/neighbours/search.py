@@ -38,9 +38,10 @@ def nearest(
     """The k nearest other samples of every sample: squared distances in float64 and indices.
 
     `points` is what `as_points` gives. Needs at least k + 1 samples. `chunk` samples by twice as many make a block of
-    distances: memory is about 15 chunk^2 bytes (30 where a block needs float64), a float32 copy of the points and
-    40 bytes for each neighbour. The result does not depend on it, nor on `cloud`, which is the points made ready
-    (`clouds`) where the caller has that, nor on being stopped and resumed: `journal` keeps the pass under `name`.
+    distances: memory is about 15 chunk^2 bytes (30 where a block needs float64), 40 bytes for each neighbour, and a
+    float32 copy of the points (of 2 chunk of them where that is above 64 MB). The result does not depend on it, nor on
+    `cloud`, which is the points made ready (`clouds`) where the caller has that, nor on being stopped and resumed:
+    `journal` keeps the pass under `name`.
     """
     n = len(points)
     if not 1 <= k < n:
@@ -102,7 +103,8 @@ class Search:
     def take(self, found: _Found) -> None:
         mine = found.side.mine
         self.best[mine] = found.bounds
-        self._add(*_compact(*found.side.pairs(found.flat)))
+        i, j, low, _ = found.side.pairs(found.flat)
+        self._add(*_compact(i, j, low))
         for part in self._touched(mine):
             if self.pairs[part] > self._limit:
                 self._prune(part)
@@ -117,12 +119,14 @@ class Search:
         return range(mine.start // self.size, (mine.stop - 1) // self.size + 1)
 
     def _add(self, i: Tensor, j: Tensor, low: Tensor) -> None:
-        place = i // self.size
-        order, counts = torch.argsort(place, stable=True), torch.bincount(place, minlength=len(self.parts)).tolist()
-        for part, here in enumerate(order.split(counts)):
-            if len(here):
-                self.found[part].append((i[here], j[here], low[here]))
-                self.pairs[part] += len(here)
+        """Pairs in rising order of their samples."""
+        ends = torch.searchsorted(i, torch.tensor([part.stop for part in self.parts], dtype=i.dtype, device=i.device))
+        first = 0
+        for part, end in enumerate(ends.tolist()):
+            if end > first:
+                self.found[part].append((i[first:end], j[first:end], low[first:end]))
+                self.pairs[part] += end - first
+            first = end
 
     def _prune(self, part: int) -> tuple[Tensor, Tensor]:
         """The pairs still in question: sample and other."""

@@ -4,10 +4,13 @@ A fitted map is arrays and a few numbers. It is saved as such (never as a pickle
 and break across library versions), and a loaded one gives the same coordinates, bit for bit on one machine.
 """
 
+from modescope.projection.evidence import judged, round_trip
 from modescope.projection.growth import Drift, drift
+from modescope.projection.inverses import Inverse, RoundTrip
 from modescope.projection.levels import aligned, movement
 from modescope.projection.places import Places
-from modescope.projection.reducer import Inverse, Reducer, RoundTrip, Settings
+from modescope.projection.reducer import Reducer
+from modescope.projection.settings import Settings
 
 __all__ = [
     "Drift",
@@ -18,5 +21,7 @@ __all__ = [
     "Settings",
     "aligned",
     "drift",
+    "judged",
     "movement",
+    "round_trip",
 ]

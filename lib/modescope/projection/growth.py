@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import mannwhitneyu
 
 from modescope.layout import nearest
 from modescope.seeds import stream
@@ -41,6 +40,8 @@ def drift(
     one-sided. It sees new rows where none were fitted. It sees neither other proportions of the same kinds of rows, nor
     what lies outside the leading components.
     """
+    from scipy.stats import mannwhitneyu  # takes most of a second to import
+
     if not len(new) or len(fitted) < 2:
         raise ValueError(f"there are {len(new)} new rows and {len(fitted)} fitted ones; drift needs 1 and 2 at least")
     draw = stream(seed, "drift")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,51 +17,14 @@ from modescope.components import Components, Joined, RowMatrix
 from modescope.layout import Layout, nearest
 from modescope.projection import saving
 from modescope.projection.growth import Drift, drift
+from modescope.projection.inverses import QUICK, Inverse, RoundTrip, mixed
 from modescope.projection.places import Places
-from modescope.seeds import stream
+from modescope.projection.settings import Settings, check_layers, check_network
 
 log = logging.getLogger("modescope.projection")
 
-Inverse = Literal["neighbours", "barycentric", "umap"]
-QUICK: tuple[Inverse, ...] = ("neighbours", "barycentric")  # a few ms; umap-learn's own takes seconds
-
 SAME = 1e-5  # rows nearer than this share of their length are the same row
 DRIFTED = 0.01  # below this p new rows are said to have drifted
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How a map was made. `repeatable` False lets UMAP use all threads, and its coordinates differ from run to run."""
-
-    pca: int | None
-    n_neighbors: int
-    min_dist: float
-    n_components: int
-    seed: int
-    metric: str
-    repeatable: bool
-
-    def __post_init__(self) -> None:
-        if self.metric not in ("euclidean", "cosine"):
-            raise ValueError(f"metric {self.metric!r} is unknown; use 'euclidean' or 'cosine'")
-        if self.n_neighbors < 2:
-            raise ValueError(f"n_neighbors is {self.n_neighbors}; a neighbourhood has at least 2 rows: give 2 or more")
-        if self.n_components not in (2, 3):
-            raise ValueError(f"n_components is {self.n_components}; a map has two or three dimensions: give 2 or 3")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}; give a whole number from 0 to 2^32 - 1")
-        if not 0.0 <= self.min_dist <= 1.0:
-            raise ValueError(f"min_dist is {self.min_dist}; give a map distance from 0 to 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundTrip:
-    """Mean errors of an inverse. `features`: distance to the true row, as a share of that row's distance from the mean;
-    `place`: distance of the returned row's place to the point it was made for, in standard deviations of the map.
-    """
-
-    features: float
-    place: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +33,7 @@ class Reducer:
 
     `parts`: what the rows are, name => number of rows, in order (see `rows`). `columns`: layer => shape of its part of a
     row, in order, and `network`: hash of the feature network, where they were given. `evidence`: errors of inverses,
-    where they were measured (see `judged`).
+    where they were measured (see `projection.judged`).
     """
 
     settings: Settings
@@ -106,7 +69,6 @@ class Reducer:
         n_components: int = 2,
         seed: int = 0,
         metric: str = "euclidean",
-        repeatable: bool = True,
         standardise: bool = True,
         columns: Mapping[str, tuple[int, ...]] | None = None,
         network: str | None = None,
@@ -116,7 +78,7 @@ class Reducer:
         Several matrices by name are fitted on as one, and never held together; `rows` tells them apart afterwards.
         `pca` None: UMAP on the standardised features themselves. `metric`: "euclidean" or "cosine", between scores.
         `standardise` False: for features that are principal components already.
-        `n_neighbors` counts the row itself, as in umap-learn.
+        `n_neighbors` counts the row itself, as in umap-learn. The same seed gives the same map.
 
         Raises ValueError for NaN or infinite rows (naming them), for no more rows than neighbours, and for settings
         outside their range.
@@ -128,7 +90,6 @@ class Reducer:
             n_components=n_components,
             seed=seed,
             metric=metric,
-            repeatable=repeatable,
         )
         named: Mapping[str, RowMatrix] = features if isinstance(features, Mapping) else {"fitted": features}
         matrix = Joined(named) if isinstance(features, Mapping) else features
@@ -139,7 +100,7 @@ class Reducer:
             *found,
             min_dist=min_dist,
             n_components=n_components,
-            seed=seed if repeatable else None,
+            seed=seed,
             metric=metric,
         )
         return cls(
@@ -165,19 +126,34 @@ class Reducer:
         start = sum(self.parts[name] for name in names[: names.index(part)])
         return slice(start, start + self.parts[part])
 
+    def whose(self, row: int) -> tuple[str, int]:
+        """The part in which a row of the map stands, and its number there."""
+        for part in self.parts:
+            span = self.rows(part)
+            if span.start <= row < span.stop:
+                return part, row - span.start
+        raise ValueError(
+            f"row is {row}, the parts of this map hold {sum(self.parts.values())}; give a row of one of them"
+        )
+
     def check_source(self, columns: Mapping[str, tuple[int, ...]], network: str | None = None) -> None:
         """Raise a ValueError where features of these layers or of this network do not belong on this map."""
-        ours, theirs = ({name: tuple(shape) for name, shape in layers.items()} for layers in (self.columns, columns))
-        if ours and (ours != theirs or list(ours) != list(theirs)):
+        check_layers(self.columns, columns)
+        check_network(self.network, network)
+
+    def located(self, part: str, features: RowMatrix) -> tuple[Float[np.ndarray, "M P"], Float[np.ndarray, "M E"]]:
+        """Scores and places of the features of a part: as they were fitted if the map holds the part, else projected
+        and transformed.
+        """
+        if part not in self.parts:
+            scores = self._projected(features)
+            return scores, self._placed(scores)
+        if len(features) != self.parts[part]:
             raise ValueError(
-                f"the features are of layers {_listed(theirs)}, this map was fitted on {_listed(ours)}; "
-                "capture the same layers, or fit the map again (`dvc repro`)"
+                f"part {part!r} has {len(features)} rows, the map was fitted on {self.parts[part]} of it; "
+                "fit the map again (`dvc repro`)"
             )
-        if self.network and network and self.network != network:
-            raise ValueError(
-                f"the features come from network {network[:12]}, this map was fitted on those of {self.network[:12]}; "
-                "capture with the same network, or fit the map again (`dvc repro`)"
-            )
+        return self.scores[self.rows(part)], self.embedding[self.rows(part)]
 
     def transform(self, features: RowMatrix) -> Float[np.ndarray, "M E"]:
         """Map coordinates of rows, float32. A row's place depends on that row alone, not on the others in the batch.
@@ -186,12 +162,17 @@ class Reducer:
 
         Raises ValueError for another number of columns and for NaN or infinite rows (naming them).
         """
+        return self._placed(self._projected(features))
+
+    def _projected(self, features: RowMatrix) -> Float[np.ndarray, "M P"]:
         if len(features.shape) != 2 or features.shape[1] != self.components.width:
             raise ValueError(
                 f"features has shape {features.shape}, this map was fitted on {self.components.width} columns; "
                 "give (M, D) features of the same view"
             )
-        scores = self.components.project(features)
+        return self.components.project(features)
+
+    def _placed(self, scores: Float[np.ndarray, "M P"]) -> Float[np.ndarray, "M E"]:
         if not len(scores):
             return np.empty((0, self.settings.n_components), np.float32)
         indices, distances = nearest(scores, self.scores, self.settings.n_neighbors, metric=self.settings.metric)
@@ -250,9 +231,9 @@ class Reducer:
             raise ValueError(f"method {method!r} is unknown; use one of {', '.join(map(repr, get_args(Inverse)))}")
         indices, weights = self.corners(points) if method == "barycentric" else self.neighbours(points, k)
         if features is None:
-            return self.components.rebuild(_mixed(self.scores, indices, weights))
-        self._check_own(features)
-        return _mixed(features, indices, weights)
+            return self.components.rebuild(mixed(self.scores, indices, weights))
+        self.check_own(features)
+        return mixed(features, indices, weights)
 
     @property
     def inverse(self) -> Inverse:
@@ -264,47 +245,6 @@ class Reducer:
         known = [method for method in QUICK if method in self.evidence]
         return min(known, key=lambda method: self.evidence[method].features, default="neighbours")
 
-    def round_trip(self, features: Float[np.ndarray, "M D"], method: Inverse | None = None) -> RoundTrip:
-        """How much rows change on the way to the map and back: best asked with rows that the map was not fitted on."""
-        points = self.transform(features)
-        returned = self.inverse_transform(points, method, k=min(15, len(self.scores)))
-        size = np.linalg.norm(features - self.components.mean, axis=1)
-        spread = np.sqrt(self.embedding.var(0).sum())
-        return RoundTrip(
-            features=float(np.mean(np.linalg.norm(returned - features, axis=1) / np.where(size > 0, size, 1))),
-            place=float(np.mean(np.linalg.norm(self.transform(returned) - points, axis=1)) / spread),
-        )
-
-    def judged(
-        self, features: RowMatrix | Mapping[str, RowMatrix], *, rows: int = 200, methods: Iterable[Inverse] = QUICK
-    ) -> Reducer:
-        """The same map with the evidence for its inverses: round trips of `rows` seeded rows of the `features` that it
-        was fitted on, each time without those rows on the map.
-
-        The layout still felt them, so errors are a little low. "umap" among `methods` takes seconds to minutes.
-        """
-        matrix = Joined(features) if isinstance(features, Mapping) else features
-        self._check_own(matrix)
-        count = min(rows, len(self.scores) - self.settings.n_neighbors - 1)
-        if count < 1:
-            raise ValueError(
-                f"the map has {len(self.scores)} rows and {self.settings.n_neighbors} neighbours; none can be left out: "
-                "add samples or lower n_neighbors"
-            )
-        chosen = np.sort(stream(self.settings.seed, "judged").choice(len(self.scores), count, replace=False))
-        others, values = self._without(chosen), np.asarray(matrix[chosen], np.float32)
-        return replace(self, evidence={method: others.round_trip(values, method) for method in methods})
-
-    def _without(self, rows: np.ndarray) -> Reducer:
-        kept = np.setdiff1d(np.arange(len(self.scores)), rows)
-        arranged = replace(
-            self.layout,
-            embedding=self.embedding[kept],
-            sigmas=self.layout.sigmas[kept],
-            rhos=self.layout.rhos[kept],
-        )
-        return replace(self, scores=self.scores[kept], layout=arranged, parts={}, evidence={})
-
     def grow(self, features: RowMatrix, part: str = "added") -> tuple[Reducer, Drift]:
         """The map with new rows at its end, placed by `transform`, and whether they have drifted from those before.
 
@@ -313,8 +253,8 @@ class Reducer:
         """
         if part in self.parts:
             raise ValueError(f"part {part!r} is on this map already; give the new rows another name")
-        places = self.transform(features)
-        scores = self.components.project(features)
+        scores = self._projected(features)
+        places = self._placed(scores)
         seen = drift(self.scores, scores, metric=self.settings.metric, seed=self.settings.seed)
         if seen.p < DRIFTED:
             log.warning(
@@ -325,8 +265,8 @@ class Reducer:
                 seen.usual,
                 seen.p,
             )
-        distances = nearest(scores, self.scores, self.settings.n_neighbors, metric=self.settings.metric)[1]
-        sigmas, rhos = layout.widths(distances)
+        others = nearest(scores, self.scores, self.settings.n_neighbors - 1, metric=self.settings.metric)[1]
+        sigmas, rhos = layout.widths(np.pad(others, ((0, 0), (1, 0))))  # a row is its own nearest
         arranged = replace(
             self.layout,
             embedding=np.concatenate([self.embedding, places]),
@@ -339,16 +279,6 @@ class Reducer:
 
     def save(self, folder: Path | str) -> None:
         """Write `reducer.safetensors`, then `reducer.json`, which names its checksum."""
-        arrays = {
-            "mean": self.components.mean,
-            "inverse_scale": self.components.inverse_scale,
-            "scores": self.scores,
-            "embedding": self.layout.embedding,
-            "sigmas": self.layout.sigmas,
-            "rhos": self.layout.rhos,
-        }
-        if self.components.axes is not None and self.components.variance is not None:
-            arrays |= {"axes": self.components.axes, "variance": self.components.variance}
         record = {
             "settings": asdict(self.settings),
             "curve": {"a": self.layout.a, "b": self.layout.b},
@@ -356,9 +286,10 @@ class Reducer:
             "parts": dict(self.parts),
             "columns": {name: list(shape) for name, shape in self.columns.items()},
             "network": self.network,
-            "evidence": {method: asdict(errors) for method, errors in self.evidence.items()},
+            "evidence": {method: asdict(found) for method, found in self.evidence.items()},
         }
-        saving.write(Path(folder), arrays, record)
+        arranged = {name: getattr(self.layout, name) for name in ("embedding", "sigmas", "rhos")}
+        saving.write(Path(folder), {**self.components.arrays(), **arranged, "scores": self.scores}, record)
 
     @classmethod
     def load(cls, folder: Path | str) -> Reducer:
@@ -370,12 +301,7 @@ class Reducer:
         record, arrays = saving.read(Path(folder), {"settings", "curve"})
         return cls(
             settings=Settings(**record["settings"]),
-            components=Components(
-                mean=arrays["mean"],
-                inverse_scale=arrays["inverse_scale"],
-                axes=arrays.get("axes"),
-                variance=arrays.get("variance"),
-            ),
+            components=Components.of(arrays),
             scores=arrays["scores"],
             layout=Layout(
                 embedding=arrays["embedding"], sigmas=arrays["sigmas"], rhos=arrays["rhos"], **record["curve"]
@@ -384,10 +310,11 @@ class Reducer:
             parts=record.get("parts", {}),
             columns={name: tuple(shape) for name, shape in record.get("columns", {}).items()},
             network=record.get("network"),
-            evidence={method: RoundTrip(**errors) for method, errors in record.get("evidence", {}).items()},
+            evidence={method: RoundTrip(**found) for method, found in record.get("evidence", {}).items()},
         )
 
-    def _check_own(self, features: RowMatrix) -> None:
+    def check_own(self, features: RowMatrix) -> None:
+        """Raise a ValueError for features of another shape than those that the map was fitted on."""
         if tuple(features.shape) != (len(self.scores), self.components.width):
             raise ValueError(
                 f"features has shape {features.shape}, this map was fitted on {len(self.scores)} rows of "
@@ -408,15 +335,3 @@ def scored(features: RowMatrix, settings: Settings, standardise: bool) -> tuple[
         )
     basis = components.fit(features, settings.pca, standardise=standardise)
     return basis, basis.project(features)
-
-
-def _listed(layers: Mapping[str, tuple[int, ...]]) -> str:
-    return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in layers.items())
-
-
-def _mixed(rows: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted means of rows, one after the other: a memory map is read only where it is needed."""
-    mixed = np.empty((len(indices), rows.shape[1]), np.float32)
-    for i, (chosen, shares) in enumerate(zip(indices, weights, strict=True)):
-        mixed[i] = shares @ rows[chosen].astype(np.float64)
-    return mixed

@@ -15,7 +15,7 @@ from modescope.files import DamagedFileError, read_json, read_tensors, sha256, w
 log = logging.getLogger("modescope.projection")
 
 FORMAT = 1
-LIBRARIES = ("numpy", "scikit-learn", "umap-learn", "numba")
+LIBRARIES = ("numpy", "scipy", "numba")
 AGAIN = "Delete the folder and run `dvc repro` (or `dvc checkout`) to make it again"
 
 
@@ -48,6 +48,7 @@ def read(folder: Path, needed: set[str]) -> tuple[dict[str, Any], dict[str, np.n
         raise DamagedFileError(
             f"{path} does not have the checksum that reducer.json names; the two do not belong together. {AGAIN}"
         )
+    record["settings"].pop("repeatable", None)  # maps of earlier versions
     _compare(record["versions"])
     return record, arrays
 

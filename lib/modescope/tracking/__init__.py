@@ -102,11 +102,33 @@ def _check_writable(root: Path) -> None:
         connection.commit()
 
 
+@contextlib.contextmanager
+def _unsynchronised(new: bool) -> Iterator[None]:
+    """A new database is written without waiting for the disk at each of the thousand steps in which mlflow creates it: a
+    machine that crashes meanwhile loses nothing that was there before.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def hurry(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    if not new:
+        yield
+        return
+    event.listen(Engine, "connect", hurry)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", hurry)
+
+
 def track(results: Iterable[Result], *, root: Path, experiment: str) -> list[str]:
     """Log each result as a run of `experiment` in the store at `root`; returns the run ids.
 
     Raises TrackingError when the database cannot be written (before anything is logged).
     """
+    new = not database(root).exists()
     _check_writable(root)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -115,12 +137,12 @@ def track(results: Iterable[Result], *, root: Path, experiment: str) -> list[str
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     mlflow.set_tracking_uri(f"sqlite:///{database(root)}")
-    found = mlflow.get_experiment_by_name(experiment)
-    location = (root / "mlruns").as_uri()
-    identity = found.experiment_id if found else mlflow.create_experiment(experiment, artifact_location=location)
-    with warnings.catch_warnings():
+    with _unsynchronised(new), warnings.catch_warnings():
         # Advice to add an input example: the models carry explicit signatures instead.
         warnings.filterwarnings("ignore", message=".*input example", category=UserWarning)
+        found = mlflow.get_experiment_by_name(experiment)
+        location = (root / "mlruns").as_uri()
+        identity = found.experiment_id if found else mlflow.create_experiment(experiment, artifact_location=location)
         return [_log(mlflow, result, identity) for result in results]
 
 
@@ -140,28 +162,33 @@ def _points(series: Mapping[str, Sequence[tuple[int, float]]]) -> list[Any]:
     return [Metric(name, value, now, step) for name, points in series.items() for step, value in points]
 
 
+def _log_model(mlflow: Any, model: Model) -> str:
+    info = mlflow.pyfunc.log_model(
+        name=model.kind,
+        loader_module=f"{__name__}.{model.kind}_model",  # code that is installed, never a pickle
+        data_path=str(model.path),
+        signature=_signature(model),
+        model_config=dict(model.config),
+        pip_requirements=_REQUIREMENTS,
+    )
+    return str(info.model_id)
+
+
 def _log(mlflow: Any, result: Result, experiment: str) -> str:
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
     with mlflow.start_run(experiment_id=experiment, run_name=result.name) as run:
         mlflow.log_params(dict(result.params))
-        mlflow.log_metrics(dict(result.metrics))
+        # Before the scores, which mlflow would read back one by one for every model and log again beside it.
+        models = {model.kind: _log_model(mlflow, model) for model in result.models}
+        mlflow.log_metrics(dict(result.metrics), model_id=models.get("generator"))
         mlflow.MlflowClient().log_batch(run.info.run_id, metrics=_points(result.series))
         mlflow.set_tags(dict(result.tags))
         for name, digest in result.datasets.items():
             mlflow.log_input(MetaDataset(CodeDatasetSource(tags={"dvc": name}), name=name, digest=digest))
         for path in result.artifacts:
             mlflow.log_artifact(str(path), "plots" if path.suffix == ".png" else "tables")
-        for model in result.models:
-            mlflow.pyfunc.log_model(
-                name=model.kind,
-                loader_module=f"{__name__}.{model.kind}_model",  # code that is installed, never a pickle
-                data_path=str(model.path),
-                signature=_signature(model),
-                model_config=dict(model.config),
-                pip_requirements=_REQUIREMENTS,
-            )
         mlflow.set_tag(KEY_TAG, result.key)  # last: a run that was cut short is not taken for the result
     log.info("run %s: %s", result.name, run.info.run_id)
     return str(run.info.run_id)

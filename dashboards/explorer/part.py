@@ -1,0 +1,50 @@
+"""What a part of the page is: its models, the events that it hears, and how it draws a state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bokeh.models import Div, Model
+
+if TYPE_CHECKING:
+    from .desk import Desk
+    from .states import State
+
+_TEMPLATES = Path(__file__).parent / "templates"
+PANELS = (_TEMPLATES / "panels.css").read_text(encoding="utf-8")
+WIDGETS = (_TEMPLATES / "widgets.css").read_text(encoding="utf-8")
+WIDE: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0, "stylesheets": [WIDGETS]}
+"""Arguments of every widget in a column."""
+
+
+def panel(name: str, text: str = "") -> Div:
+    """A piece of HTML that the template places by name."""
+    return Div(name=name, text=text, stylesheets=[PANELS], margin=0, sizing_mode="stretch_width")
+
+
+class Part:
+    """One concern of the page. It reads `desk.state`, and changes it by `desk.become` alone."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    @property
+    def roots(self) -> Mapping[str, Model]:
+        """Models by the names under which the template embeds them (each has that name)."""
+        return {}
+
+    @property
+    def events(self) -> Mapping[str, Callable[[str], None]]:
+        """What the browser may report (`data-event="<kind> <rest>"`, or `send(kind, rest)`): kind => what to do with the
+        rest, which is hostile until checked."""
+        return {}
+
+    def draw(self, state: State, before: State | None) -> None:
+        """Show a state. `before` is what was drawn last, None the first time; nothing is sent where nothing changed."""
+
+    def set(self, model: Model, **values: Any) -> None:
+        """Properties of a widget, without hearing its own change as an event."""
+        with self.desk.deaf():
+            model.update(**values)
