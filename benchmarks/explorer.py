@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.serving import CHROMIUM, FLAGS, IDLE, PLACE, SHOWN, Server, borrowed, served, serving
+from benchmarks.serving import CHROMIUM, FLAGS, IDLE, PLACE, Server, borrowed, serving
 
-__all__ = ["CHROMIUM", "FLAGS", "IDLE", "PLACE", "SHOWN", "borrowed", "served", "visit"]
 MARKS = "Bokeh.documents[0].get_model_by_name('marks {}').data_source.data"
 DRAWN = f"{IDLE} && Bokeh.documents[0].get_model_by_name('points real').data_source.data.x.length"
 UNTIL = """([act, seen]) => new Promise((done) => {

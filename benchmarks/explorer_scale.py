@@ -11,22 +11,17 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from bokeh.client import pull_session
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks import synthetic
-from benchmarks.explorer import FLAGS, IDLE
+from benchmarks.serving import CHROMIUM, FLAGS, IDLE, serving
 
 GENERATED = 50_000
 SESSIONS = 10
@@ -69,23 +64,6 @@ LASSO = """explorer.send("region", `replace ${JSON.stringify({ polygon: Array.fr
     [SIZE * (1 + 0.2 * Math.sin(i / 9)) * Math.cos(i * Math.PI / 200), SIZE * Math.sin(i * Math.PI / 200)]) })}`)"""
 PAN = """const plot = model("map"), by = (plot.x_range.end - plot.x_range.start) * STEP;
     plot.x_range.setv({ start: plot.x_range.start + by, end: plot.x_range.end + by });"""
-
-
-@contextmanager
-def served(root: Path) -> Iterator[tuple[str, int]]:
-    """The explorer over a project: its address and process."""
-    command = [sys.executable, "-m", "bokeh", "serve", "dashboards/explorer", "--port", "0"]
-    environment = {**os.environ, "MODESCOPE_ROOT": str(root)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        address = next(m.group() for line in server.stderr if (m := re.search(r"http://localhost:\d+/explorer", line)))
-        drain = threading.Thread(target=server.stderr.read, daemon=True)
-        drain.start()
-        try:
-            yield address, server.pid
-        finally:
-            server.terminate()
-            drain.join()
 
 
 def memory(process: int) -> float:
@@ -154,21 +132,20 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_281_167])
     parser.add_argument("--times", type=int, default=5)
     arguments = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as play:
         for size in arguments.sizes:
             root = (arguments.folder or Path(temporary)) / str(size)
             if not (root / "data/maps").is_dir():
                 synthetic.write(root, size, GENERATED)
-            with served(root) as (address, process):
+            with serving(root) as server:
                 print(
                     f"\n{size:,} real, {GENERATED:,} generated; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
                 )
-                browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
+                browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
                 page = browser.new_page(viewport={"width": 1280, "height": 800})
-                measure(page, address, size > 200_000, lambda act: [act() for _ in range(arguments.times)])
+                measure(page, server.address, size > 200_000, lambda act: [act() for _ in range(arguments.times)])
                 browser.close()
-                crowd(address, process)
+                crowd(server.address, server.process)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,6 @@ def borrowed(root: Path) -> Iterator[Path]:
         for name in ("params.yaml", "metrics"):
             (folder / name).symlink_to(root / name)
         for part in (root / "data").iterdir():
-            if part.name != "made":
+            if part.name not in ("made", "votes"):
                 (folder / "data" / part.name).symlink_to(part)
         yield folder

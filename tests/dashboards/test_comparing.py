@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from bokeh.document import Document
+from driving import opened, report, settle, text
 
 from dashboards.explorer import ballots, making
 from dashboards.explorer.parts.metrics import link, noise
 from dashboards.explorer.resources import Project, load
 from modescope import files
 from modescope.tracking import finding
-
-from driving import opened, report, settle, text
 
 
 @pytest.fixture

@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from bokeh.document import Document
+from driving import opened, press, report, settle, text
 
 from dashboards.explorer import taking
 from dashboards.explorer.about import about, distances
 from dashboards.explorer.making import Studio
 from dashboards.explorer.resources import load
 from modescope import files, store
-
-from driving import opened, press, report, settle, text
 
 
 @pytest.fixture
