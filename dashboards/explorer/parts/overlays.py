@@ -29,18 +29,23 @@ class Overlays(Part):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        self.layers = [Layers(plot, number) for number, plot in enumerate(desk.figures, 1)]
+        self.layers: list[Layers] = []
         self.latest = Latest(desk)
         self._shown: dict[int, tuple[str, str]] = {}
-        for plot in desk.figures:
-            for side in ("inner_width", "inner_height"):
-                desk.on(plot, side, lambda _size: self._resized())
 
     @property
     def events(self) -> Mapping[str, Callable[[str], None]]:
         return {"highlight": self._highlight}
 
+    def _follow(self) -> None:
+        """Layers for every figure of the scene, which makes the second one when it is asked for."""
+        for plot in self.desk.figures[len(self.layers) :]:
+            self.layers.append(Layers(plot, len(self.layers) + 1))
+            for side in ("inner_width", "inner_height"):
+                self.desk.on(plot, side, lambda _size: self._resized())
+
     def draw(self, state: State, before: State | None) -> None:
+        self._follow()
         if before is not None and (before.look, before.gap) == (state.look, state.gap):
             return
         for number, mine in self._maps(state):

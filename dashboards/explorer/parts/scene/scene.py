@@ -37,9 +37,8 @@ class Scene(Part):
         self.project, view = desk.project, desk.state.look.view
         self.window = Window(box=atlases.whole(self.project, view), width=900, height=700).fitted()
         self._axes = ranges(self.window.box)
-        self.canvases = [Canvas(number, self._axes, self._config(view)) for number in (1, 2)]
-        self.canvas = self.canvases[0]
-        desk.figures += [canvas.figure for canvas in self.canvases]
+        self.canvases: list[Canvas] = []
+        self.canvas = self._map(view)
         self.marks = Marks(self.canvas, self.project)
         self.painter, self._facts = Painter(desk), Newest(desk)
         self.row = Row(self.canvas.figure, name="maps", sizing_mode="stretch_both", spacing=6)
@@ -50,6 +49,13 @@ class Scene(Part):
         self._count = 0
         self._frame: tuple[float, float, float, float] | None = None
         self._members: tuple[tuple[str, ...], regions.Members] = ((), {})
+
+    def _map(self, view: str) -> Canvas:
+        """One map more: the second is made when it is asked for."""
+        canvas = Canvas(len(self.canvases) + 1, self._axes, self._config(view))
+        self.canvases.append(canvas)
+        self.desk.figures.append(canvas.figure)
+        return canvas
 
     def _config(self, view: str) -> dict[str, Any]:
         """What map.js knows of the map from the beginning."""
@@ -94,18 +100,22 @@ class Scene(Part):
 
     def _paint(self, state: State) -> None:
         self.marks.paint(colours.theme(state))
-        self.canvases[1].share(self.marks.linked())
+        for canvas in self.canvases[1:]:
+            canvas.share(self.marks.linked())
         for canvas in self.canvases:
             canvas.paint(colours.theme(state))
 
     def _arrange(self, state: State) -> None:
         """The second map comes and goes."""
         look = state.look
+        if look.versus and len(self.canvases) == 1:
+            self._map(look.view)
+            self._paint(state)
         figures = self.desk.figures[: 2 if look.versus else 1]
         if self.row.children != figures:
             self.row.children = list(figures)
         titles = (look.generator, look.versus) if look.versus else ("", "")
-        for canvas, words in zip(self.canvases, titles, strict=True):
+        for canvas, words in zip(self.canvases, titles, strict=False):
             canvas.figure.title.text = words
 
     def _move(self, state: State) -> None:
