@@ -97,11 +97,6 @@ class Line:
         """The same for what needs no model, and does not wait for one."""
         self._watch(_readers.submit(job), done, failed)
 
-    def tell(self, what: Callable[[], None]) -> None:
-        """Call `what` on the event loop (progress of a job); nothing after the session has ended."""
-        if self._open:
-            self._later(what)
-
     @property
     def ahead(self) -> int:
         """Turns of other sessions before the next one of this."""

@@ -228,17 +228,6 @@ class Twisted:
         return self.call
 
 
-@pytest.fixture
-def target(tmp_path):
-    """The file that would be there if anything had run."""
-    path = tmp_path / "harm"
-    pickle.loads(pickle.dumps(Evil(path)))
-    assert path.exists(), "the trap itself must work"
-    path.unlink()
-    yield path
-    assert not path.exists()
-
-
 def test_a_pickle_that_names_anything_else_is_refused_and_nothing_runs(tmp_path, network, edm_names, target):
     path = write_edm(tmp_path / "evil.pkl", network, edm_names, more=Evil(target))
     with pytest.raises(CheckpointError, match=r"evil.pkl is refused: it names (posix|nt).system, which no network"):

@@ -33,17 +33,6 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def target(tmp_path):
-    """The file that would be there if anything had run."""
-    path = tmp_path / "harm"
-    pickle.loads(pickle.dumps(Evil(path)))
-    assert path.exists(), "the trap itself must work"
-    path.unlink()
-    yield path
-    assert not path.exists()
-
-
 def as_script(path):
     return load_generator(path, "torchscript", None, "cpu")
 
