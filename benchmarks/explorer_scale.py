@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_281_167])
     parser.add_argument("--times", type=int, default=5)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as play:
+    with tempfile.TemporaryDirectory() as temporary:
         for size in arguments.sizes:
             root = (arguments.folder or Path(temporary)) / str(size)
             if not (root / "data/maps").is_dir():
@@ -141,10 +141,11 @@ def main() -> None:
                 print(
                     f"\n{size:,} real, {GENERATED:,} generated; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
                 )
-                browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-                page = browser.new_page(viewport={"width": 1280, "height": 800})
-                measure(page, server.address, size > 200_000, lambda act: [act() for _ in range(arguments.times)])
-                browser.close()
+                with sync_playwright() as play:  # ended before `crowd`: both want an event loop of their own
+                    browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+                    page = browser.new_page(viewport={"width": 1280, "height": 800})
+                    measure(page, server.address, size > 200_000, lambda act: [act() for _ in range(arguments.times)])
+                    browser.close()
                 crowd(server.address, server.process)
 
 
