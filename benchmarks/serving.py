@@ -16,7 +16,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 IDLE = "window.Bokeh?.documents[0]?.is_idle"
 PLACE = """([name, index]) => {
     const plot = Bokeh.documents[0].get_model_by_name("map"), view = Bokeh.index.find_one(plot);

@@ -42,7 +42,8 @@ class Desk:
         self.notice = panel("alert")
         self.notice.visible = False
         self._deaf = 0
-        self._drawn: State | None = None
+        self._drawn: dict[Part, State] = {}
+        self._tab: str | None = None
         self.figures: list[Any] = []  # the scene's: the map, and the one beside it
         self.parts = [part(self) for part in parts]
         self._events = {kind: hear for part in self.parts for kind, hear in part.events.items()}
@@ -182,12 +183,14 @@ class Desk:
         self.line.close()
 
     def _draw(self) -> None:
-        state, before = self.state, self._drawn
-        self._drawn = state
+        state, tabs = self.state, (None, self.state.look.tab, self._tab)
+        self._tab = state.look.tab
         with self.deaf():  # callbacks are held too, and run when the hold ends
             self.document.hold("combine")  # one message to the browser
             try:
                 for part in self.parts:
-                    part.draw(state, before)
+                    if part.tab in tabs:
+                        before, self._drawn[part] = self._drawn.get(part), state
+                        part.draw(state, before)
             finally:
                 self.document.unhold()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from modescope import conditioning, making, masking
+from modescope import conditioning, making, masking, runtime
 from modescope.making import PICTURES, Cancelled, Kept, Made, Point, Progress, Replayed, Trajectory, Wish, Workshop
+from modescope.params import Params
 
 from . import atlases, ballots
 from .resources import Project, load
@@ -58,7 +59,9 @@ class Studio:
     def __init__(self, project: Project) -> None:
         self.project = project
         sides = {"real": project.real, **project.generators}
-        self.workshop = Workshop(project.root, project.params, {name: side.images for name, side in sides.items()})
+        self.workshop = Workshop(
+            project.root, leaving(project.params), {name: side.images for name, side in sides.items()}
+        )
         self.made: dict[str, Kept] = {kept.id: kept for kept in self._read()}
         self.paths: OrderedDict[tuple[str, str], Trajectory] = OrderedDict()
         self.attempts: dict[tuple[str, str, int], tuple[Attempt, ...]] = {}
@@ -120,6 +123,15 @@ class Studio:
         """The class of any sample; of a made one that which it was asked to be."""
         kept = self.made.get(sample_id)
         return self.project.label(sample_id) if kept is None else kept.recipe.label
+
+    def count_labels(self, ids: Sequence[str]) -> Counter[int | None]:
+        """How many of any samples are of each class: of many thousand in no time."""
+        counts: Counter[int | None] = Counter()
+        for side in (self.project.real, *self.project.generators.values()):
+            rows = side.rows_of(ids)
+            counts.update(side.labels[rows[rows >= 0]].tolist())
+        counts.update(self.made[name].recipe.label for name in ids if name in self.made)
+        return counts
 
     def place(self, view: str, sample_id: str) -> tuple[float, ...] | None:
         """Where any sample stands on the map of a view."""
@@ -221,6 +233,12 @@ class Studio:
         if path is None or not (number.isascii() and number.isdecimal() and len(number) < 5):
             return None
         return path.images[int(number)] if int(number) < len(path.images) else None
+
+
+def leaving(settings: Params) -> Params:
+    """Settings by which the model takes half of the cores, unless they name a number: the others answer the visitors."""
+    threads = settings.runtime.threads or max(1, runtime.cores() // 2)
+    return settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"threads": threads})})
 
 
 @cache

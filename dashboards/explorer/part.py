@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bokeh.models import Div, Model
 
@@ -25,7 +25,11 @@ def panel(name: str, text: str = "") -> Div:
 
 
 class Part:
-    """One concern of the page. It reads `desk.state`, and changes it by `desk.become` alone."""
+    """One concern of the page. It reads `desk.state`, and changes it by `desk.become` alone. A part of one `tab` is drawn
+    while that tab is open, and once when it is left.
+    """
+
+    tab: ClassVar[str | None] = None
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -42,7 +46,7 @@ class Part:
         return {}
 
     def draw(self, state: State, before: State | None) -> None:
-        """Show a state. `before` is what was drawn last, None the first time; nothing is sent where nothing changed."""
+        """Show a state. `before` is what the part drew last, None the first time; nothing is sent where nothing changed."""
 
     def set(self, model: Model, **values: Any) -> None:
         """Properties of a widget, without hearing its own change as an event."""

@@ -57,6 +57,7 @@ class Side:
         ascending, order = self._order
         if not len(ascending):
             return np.full(len(numbers), -1)
+        numbers = numbers.astype(ascending.dtype)  # of another type, all of `ascending` would be converted each time
         at = np.minimum(np.searchsorted(ascending, numbers), len(ascending) - 1)
         return np.where(ascending[at] == numbers, at if order is None else order[at], -1)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
@@ -14,6 +16,8 @@ T = TypeVar("T")
 
 MOST_WAITING = 64
 """Jobs that one session may have waiting."""
+NICE = 10
+"""Of the thread that makes images; the event loop has 0."""
 
 
 class BusyError(ValueError):
@@ -66,6 +70,7 @@ class Turns:
             return taken
 
     def _work(self) -> None:
+        _step_back()
         while True:
             future, job = self._next()
             if not future.set_running_or_notify_cancel():
@@ -75,6 +80,12 @@ class Turns:
             except BaseException as error:  # whatever it is, the one who waits must hear of it
                 future.set_exception(error)
             del future, job  # they hold the session, which may end while this waits for the next job
+
+
+def _step_back() -> None:
+    """This thread gives way to the event loop, where the system knows priorities of threads: clicks go before images."""
+    with suppress(AttributeError, OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 _models = Turns("model")

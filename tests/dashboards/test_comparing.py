@@ -50,10 +50,12 @@ def page(measured: Path, monkeypatch: pytest.MonkeyPatch) -> Document:
 
 
 def beside(page: Document, name: str) -> None:
+    report(page, "tab compare")
     page.get_model_by_name("beside").value = name
 
 
 def test_scores_stand_beside_what_real_images_score(page: Document) -> None:
+    report(page, "tab compare")
     settle(page, lambda: "recall" in text(page, "metrics"))
     assert "<td>0.900</td><td class='soft'>0.960</td>" in text(page, "metrics")
 

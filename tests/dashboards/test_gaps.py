@@ -140,12 +140,14 @@ def test_generate_can_aim_at_the_open_region_too(page: Document) -> None:
     press(page, "generate")
     settle(page, lambda: "<progress" not in text(page, "status"))
     assert text(page, "result").count('data-event="show made/') == 2
+    report(page, "tab gaps")
     assert "by mask: nearest" in text(page, "tried")
 
 
 def test_the_report_keeps_runs_and_notes_through_reloads(
     page: Document, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    report(page, "tab gaps")
     assert "Open a region" in text(page, "entries")
     report(page, "gap 0")
     page.get_model_by_name("tries").value = 2
@@ -155,6 +157,7 @@ def test_the_report_keeps_runs_and_notes_through_reloads(
     report(page, f"keep {key}", f"keep {key}")
     assert "In the report" in text(page, "tried")
     again = opened(root, monkeypatch)
+    report(again, "tab gaps")
     shown = text(again, "entries")
     assert "Region 1 by mask" in shown
     assert f"note {key}" in shown

@@ -75,6 +75,7 @@ def made(page: Document) -> list[str]:
 
 
 def test_the_panel_says_what_is_missing_before_anything_is_picked(page: Document) -> None:
+    report(page, "tab generate")
     assert "Click a point of the map" in text(page, "aim")
     assert "Choose where to aim first" in text(page, "status")
     assert page.get_model_by_name("generate").disabled

@@ -27,6 +27,7 @@ def page(fresh_root: Path, monkeypatch: pytest.MonkeyPatch) -> Document:
     for _ in range(2):
         press(page, "generate")
         settle(page, lambda: "<progress" not in text(page, "status"))
+    report(page, "tab made")
     return page
 
 
@@ -64,7 +65,7 @@ def test_what_is_hidden_can_be_shown_and_brought_back(page: Document) -> None:
 
 def test_a_click_shows_the_image_with_its_words(page: Document) -> None:
     _, oldest = listed(page)
-    report(page, "tab made", f"show {oldest}")
+    report(page, f"show {oldest}")
     assert f"<code>{oldest}</code>" in text(page, "result")
     assert f"href='{oldest}.py'" in text(page, "result")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.explorer import states
@@ -15,11 +15,9 @@ from dashboards.explorer.states.looks import Look
 from dashboards.explorer.states.past import Past
 
 EMPTY = Past(now=State(look=Look(view="v", generator="g"), dials=Dials()))
-CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ACTIONS = st.lists(st.one_of(st.sampled_from(["undo", "redo", "select"]), st.integers(1, 3)), max_size=25)
 
 
-@CALM
 @given(ACTIONS)
 def test_an_image_is_visible_exactly_where_it_was_made_already(actions: list) -> None:
     """Going back over the past hides what was made later; going forth brings it back."""
@@ -72,7 +70,6 @@ def test_hiding_the_image_on_display_shows_the_next_of_its_series() -> None:
     assert results.show(now, "made/b").series == ("made/a", "made/b")
 
 
-@CALM
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=30))
 def test_weights_stay_shares_whatever_is_pressed(presses: list) -> None:
     dials = Dials()

@@ -222,6 +222,7 @@ def test_without_a_checkpoint_maps_and_images_still_work(fresh_root: Path) -> No
     report(desk.document, "click real/5", "find")
     settled(desk)
     assert text(desk.document, "neighbours").count("<img") == 5
+    report(desk.document, "tab generate")
     assert desk.document.get_model_by_name("generate").disabled
     assert "checkpoint of the generator is missing" in text(desk.document, "status")
 

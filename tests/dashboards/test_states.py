@@ -7,7 +7,7 @@ from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.explorer import states
@@ -67,7 +67,6 @@ def follow(chosen: list[Callable[[State], State]]) -> State:
     return state
 
 
-@settings(deadline=None)
 @given(moves)
 def test_any_order_of_events_leaves_a_sound_state(chosen: list) -> None:
     state = follow(chosen)
@@ -80,7 +79,6 @@ def test_any_order_of_events_leaves_a_sound_state(chosen: list) -> None:
     assert len(set(state.picks.group)) == len(state.picks.group)
 
 
-@settings(deadline=None)
 @given(moves, st.sampled_from(GENERATORS))
 def test_no_sample_of_another_generator_stays_picked(chosen: list, generator: str) -> None:
     before = follow(chosen)
@@ -94,7 +92,6 @@ def test_no_sample_of_another_generator_stays_picked(chosen: list, generator: st
     assert state.shown is None
 
 
-@settings(deadline=None)
 @given(moves, st.sampled_from(IDS))
 def test_a_second_click_on_a_neighbour_undoes_the_first(chosen: list, name: str) -> None:
     before = follow(chosen).picks
@@ -103,7 +100,6 @@ def test_a_second_click_on_a_neighbour_undoes_the_first(chosen: list, name: str)
     assert picks.click(picks.click(before, name), name) == before
 
 
-@settings(deadline=None)
 @given(moves)
 def test_undo_is_the_inverse_of_do_and_redo_of_undo(chosen: list) -> None:
     past = Past(now=START)
@@ -134,7 +130,6 @@ def test_a_new_step_forgets_what_was_undone_and_the_past_is_bounded() -> None:
     assert past.amend(-2).undo().now == past.undo().now
 
 
-@settings(deadline=None)
 @given(moves)
 def test_an_address_brings_back_what_it_was_written_from(chosen: list) -> None:
     state = replace(follow(chosen), busy=None)

@@ -319,7 +319,7 @@ def packed_shards(folder, *labels):
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=30))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_both_misreadings_are_undone(packed):
     truth = np.array([classes.by_npz_label(label).index for label in packed])
     assert reading.standard(np.array(packed), "npz-as-index").tolist() == truth.tolist()

@@ -175,7 +175,7 @@ def test_packed_rows_follow_the_numbers_of_their_files(packed: tuple[Path, np.nd
     assert (opened.class_names[0], opened.synsets and opened.synsets[0]) == ("tench", "n01440764")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.lists(st.integers(0, 14), min_size=1, max_size=40))
 def test_any_rows_of_packed_files_equal_those_of_the_whole_array(
     rows: list[int], tmp_path_factory: pytest.TempPathFactory

@@ -227,7 +227,7 @@ def test_the_committed_generator_makes_digits_and_nothing_else():
     assert np.abs(sizes[:2] - 1).max() < 0.2
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 999))
 def test_nearest_samples_equal_brute_force(n, m, seed):
     rng = np.random.default_rng(seed)

@@ -74,7 +74,7 @@ def test_repeated_ids_add_up_their_shares() -> None:
         masking.shares([])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 4), st.integers(1, 12), st.integers(1, 5), st.integers(1, 12), st.integers(0, 999))
 def test_nearest_rows_equal_brute_force_whatever_the_blocks(m: int, n: int, d: int, size: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -398,7 +398,7 @@ class TestVarianceShares:
         cells = np.stack(np.broadcast_arrays(one[:, None], other[None]), axis=-1)
         assert masking.variance_shares(cells, ["mask", "seed"])["mask"] == pytest.approx(0.2)
 
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(st.lists(st.integers(1, 4), min_size=3, max_size=3), st.integers(1, 3), st.integers(0, 999))
     def test_shares_add_up_and_equal_plain_sums_of_squares(self, sizes: list[int], d: int, seed: int) -> None:
         features = 5 + np.random.default_rng(seed).normal(size=(*sizes, d))

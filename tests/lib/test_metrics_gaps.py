@@ -57,7 +57,7 @@ def test_counts_are_those_of_closed_balls_by_brute_force() -> None:
         np.testing.assert_array_equal(got.found[row], (across <= own[:, k, None]).sum(axis=1))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_adjusted_p_values_call_what_the_step_up_rule_calls(values: list[float]) -> None:
     p = np.array(values)

@@ -175,7 +175,7 @@ def test_one_pass_gives_what_each_search_gives_alone(kind: str) -> None:
     assert torch.equal(got.depths, depths(x, y, rx[0]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(2, 40), st.integers(1, 5), st.integers(1, 4), st.integers(1, 50))
 def test_block_size_changes_nothing(seed: int, n: int, width: int, k: int, chunk: int) -> None:
     # Small whole numbers: many pairs at exactly the same distance, where a careless bound would show.

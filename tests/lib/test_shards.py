@@ -69,7 +69,7 @@ def test_a_finished_shard_is_never_computed_twice(tmp_path):
     assert content(tmp_path / "acts") == content(tmp_path / "again")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(first=st.integers(1, 30), more=st.integers(0, 30))
 def test_growth_computes_missing_batches_alone_and_gives_the_bytes_of_one_run(tmp_path_factory, first, more):
     root = tmp_path_factory.mktemp("grow")

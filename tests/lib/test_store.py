@@ -34,7 +34,7 @@ def test_rows_come_back_by_id_in_the_order_asked_for(tmp_path):
     assert np.array_equal(acts.features(), features)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(1, 20), shard_rows=st.integers(1, 25), batch=st.integers(1, 25))
 def test_shards_and_batches_never_change_the_content(tmp_path_factory, n, shard_rows, batch):
     folder = tmp_path_factory.mktemp("store") / "acts"

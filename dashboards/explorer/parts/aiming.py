@@ -39,6 +39,8 @@ STEP = 1.5
 class Aiming(Part):
     """The marks `wish` on the map: a cross where the next image aims, lines from the samples that it is the mean of."""
 
+    tab = "generate"
+
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         options = list(WORDS.items())

@@ -22,6 +22,8 @@ COLUMNS = {"coverage": "coverage", "recall": "recall", "precision": "precision"}
 
 
 class Classes(Part):
+    tab = "compare"
+
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.panel = panel("classes")

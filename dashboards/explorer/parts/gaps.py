@@ -37,6 +37,8 @@ SHOWN_RUNS = 6
 
 
 class Gaps(Part):
+    tab = "gaps"
+
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.list, self.head, self.what, self.outcome = (

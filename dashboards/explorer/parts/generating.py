@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 class Generating(Part):
+    tab = "generate"
+
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         classes = desk.project.classes
@@ -56,6 +58,7 @@ class Generating(Part):
         self.task: Task | None = None
         self._drawn: tuple | None = None
         self._controls: dict[str, pd.DataFrame] = {}
+        self._words: dict[tuple[str, tuple[str, ...], bool], str] = {}
         self._hear()
         beside: dict = {"sizing_mode": "stretch_width", "margin": 0, "styles": {"align-items": "end", "gap": "8px"}}
         self.rest = Column(
@@ -266,7 +269,10 @@ class Generating(Part):
         )
         if state.dials.source == wishes.NOTHING:
             return "No layer is held."
-        return held_words(self.chosen(state), self.controls(state.look.generator), real)
+        asked = (state.look.generator, self.chosen(state), real)
+        if asked not in self._words:
+            self._words[asked] = held_words(asked[1], self.controls(asked[0]), real)
+        return self._words[asked]
 
     def _status(self, state: State) -> str:
         obstacle = self.obstacle(state)

@@ -89,7 +89,7 @@ class Group(Part):
             "real" if name.startswith("real/") else "made" if name.startswith("made/") else "generated"
             for name in group
         )
-        labels = Counter(studio.label(name) for name in group)
+        labels = studio.count_labels(group)
         most = ", ".join(
             f"{html.escape('no class' if label is None else cards.class_name(label))}: <b>{count:,}</b>"
             for label, count in labels.most_common(CLASSES)

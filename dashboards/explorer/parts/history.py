@@ -18,15 +18,20 @@ from ..states import State, results
 if TYPE_CHECKING:
     from ..desk import Desk
 
+PAGE = 60
+"""Images in the list at first, and more of them at a press."""
 MOST = 400
-"""Images in the list."""
+"""Images in one download."""
 
 
 class History(Part):
+    tab = "made"
+
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.panel = panel("history")
         self.all = False
+        self.most = PAGE
         self._drawn: tuple = ()
 
     @property
@@ -35,7 +40,7 @@ class History(Part):
 
     @property
     def events(self) -> Mapping[str, Callable[[str], None]]:
-        return {"hide": self._hide, "reveal": self._reveal, "hidden": self._hidden}
+        return {"hide": self._hide, "reveal": self._reveal, "hidden": self._hidden, "older": self._older}
 
     def _hide(self, sample_id: str) -> None:
         self.desk.become(results.hide(self.desk.state, (self.desk.checked(sample_id),)))
@@ -45,6 +50,10 @@ class History(Part):
 
     def _hidden(self, _rest: str) -> None:
         self.all = not self.all
+        self.draw(self.desk.state, None)
+
+    def _older(self, _rest: str) -> None:
+        self.most += 2 * PAGE
         self.draw(self.desk.state, None)
 
     def draw(self, state: State, before: State | None) -> None:
@@ -62,8 +71,8 @@ class History(Part):
         head = f"<h2>Made with {html.escape(look.generator)} <span class='count'>{len(there)}</span></h2>"
         if not history:
             return f"{head}<p class='hint'>What you generate is kept here, and is still here after a restart.</p>"
-        groups = "".join(self._group(state, group) for group in grouped(there[:MOST]))
-        more = f"<p class='hint'>and {len(there) - MOST} older ones</p>" if len(there) > MOST else ""
+        groups = "".join(self._group(state, group) for group in grouped(there[: self.most]))
+        more = f"<p>{button(f'{len(there) - self.most:,} older ones', 'older')}</p>" if len(there) > self.most else ""
         return f"{head}{self._acts(there, undone)}{groups}{more}{self._undone(undone)}"
 
     def _acts(self, there: Sequence[Kept], undone: Sequence[Kept]) -> str:
@@ -113,7 +122,7 @@ class History(Part):
             return ""
         thumbs = "".join(
             self.desk.cards.image(kept.id, "small pale", event=f"reveal {kept.id}", title=f"bring back {kept.id}")
-            for kept in undone[:MOST]
+            for kept in undone[: self.most]
         )
         return f"<h3>hidden: click one to bring it back</h3><div class='strip all'>{thumbs}</div>"
 

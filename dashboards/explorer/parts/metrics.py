@@ -44,6 +44,8 @@ def noise(root: Path, view: str, first: str, second: str) -> dict[str, bool]:
 
 
 class Metrics(Part):
+    tab = "compare"
+
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.panel = panel("metrics")

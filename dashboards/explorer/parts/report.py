@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 class Report(Part):
+    tab = "gaps"
+
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.panel = panel("entries")

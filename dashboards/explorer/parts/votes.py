@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 class Votes(Part):
+    tab = "compare"
+
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.panel = panel("votes")
