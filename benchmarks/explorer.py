@@ -98,12 +98,13 @@ def new_page(browser: Any) -> Page:
 
 def alone(address: str, visits: int, generations: int) -> None:
     with browsing() as browser:
-        pages = [new_page(browser) for _ in range(visits)]
         ready, card = [], []
-        for page in pages:
+        for number in range(visits):
+            page = new_page(browser)
+            page.wait_for_timeout(1500)  # the browser's own start is over
             ready.append(timed(lambda page=page: visit(page, address)))  # type: ignore[misc]
             card.append(timed(lambda page=page: hover(page)))  # type: ignore[misc]
-            if page is not pages[-1]:
+            if number < visits - 1:
                 page.context.close()
         points = page.evaluate("Bokeh.documents[0].get_model_by_name('points real').data_source.data.x.length")
         print(f"{points} real points drawn, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")

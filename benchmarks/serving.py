@@ -17,6 +17,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+"""Of a browser without a GPU, which rasters and composes on the processor. (`--use-angle=swiftshader` imitates a GPU instead:
+all of the page goes through it, and a hover card takes three times as long.)
+"""
 IDLE = "window.Bokeh?.documents[0]?.is_idle"
 PLACE = """([name, index]) => {
     const plot = Bokeh.documents[0].get_model_by_name("map"), view = Bokeh.index.find_one(plot);

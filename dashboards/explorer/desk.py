@@ -41,7 +41,7 @@ class Desk:
         self.bridge = TextInput(name="bridge", visible=False)
         self.notice = panel("alert")
         self.notice.visible = False
-        self._deaf = 0
+        self._deaf, self._holding = 0, False
         self._drawn: dict[Part, State] = {}
         self._tab: str | None = None
         self.figures: list[Any] = []  # the scene's: the map, and the one beside it
@@ -166,11 +166,14 @@ class Desk:
 
         @functools.wraps(hear)
         def safe(*args: Any) -> None:
-            try:
-                hear(*args)
-            except Exception as error:  # the outermost frame of the page: whatever it is, the visitor must hear of it
-                log.exception("a callback of the explorer failed")
-                self.alert(f"That did not work: {error}")
+            with self._held():
+                try:
+                    hear(*args)
+                except (
+                    Exception
+                ) as error:  # the outermost frame of the page: whatever it is, the visitor must hear of it
+                    log.exception("a callback of the explorer failed")
+                    self.alert(f"That did not work: {error}")
 
         return safe
 
@@ -185,12 +188,23 @@ class Desk:
     def _draw(self) -> None:
         state, tabs = self.state, (None, self.state.look.tab, self._tab)
         self._tab = state.look.tab
-        with self.deaf():  # callbacks are held too, and run when the hold ends
-            self.document.hold("combine")  # one message to the browser
-            try:
-                for part in self.parts:
-                    if part.tab in tabs:
-                        before, self._drawn[part] = self._drawn.get(part), state
-                        part.draw(state, before)
-            finally:
+        with self._held(), self.deaf():
+            for part in self.parts:
+                if part.tab in tabs:
+                    before, self._drawn[part] = self._drawn.get(part), state
+                    part.draw(state, before)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """All changes inside go to the browser in one message."""
+        if self._holding:
+            yield
+            return
+        self._holding = True
+        self.document.hold("combine")
+        try:
+            yield
+        finally:
+            self._holding = False
+            with self.deaf():  # callbacks were held too, and run now
                 self.document.unhold()

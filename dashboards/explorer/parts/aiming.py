@@ -240,7 +240,9 @@ class Aiming(Part):
         if figure is None:
             return None
         aim, lines = (ColumnDataSource({name: [] for name in names}) for names in (("x", "y"), ("x", "y", "x1", "y1")))
-        figure.segment("x", "y", "x1", "y1", source=lines, line_color=NEW, line_alpha=0.55, name="lines wish")
+        figure.segment(
+            "x", "y", "x1", "y1", source=lines, line_color=NEW, line_alpha=0.55, name="lines wish", level="overlay"
+        )
         figure.scatter(
             "x",
             "y",
@@ -252,6 +254,7 @@ class Aiming(Part):
             fill_color="white",
             fill_alpha=0.75,
             name="marks wish",
+            level="overlay",
         )
         return aim, lines
 

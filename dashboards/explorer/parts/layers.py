@@ -68,11 +68,12 @@ class Layers:
 
     def _text(self, name: str, *columns: str, **style: Any) -> GlyphRenderer:
         source = self._source("x", "y", "text", "colour", *columns)
-        return self._add(name, Text(x="x", y="y", **PLATE, **style), source, level="annotation")
+        return self._add(name, Text(x="x", y="y", **PLATE, **style), source)
 
     def _add(self, name: str, glyph: Glyph, source: ColumnDataSource, **more: Any) -> GlyphRenderer:
         """Several times faster than the methods of a figure, which look through all models and prepare more glyphs."""
-        made = GlyphRenderer(name=f"{name}{self._end}", glyph=glyph, data_source=source, **more)
+        place = {"level": "overlay", **more}  # where the points are not painted again
+        made = GlyphRenderer(name=f"{name}{self._end}", glyph=glyph, data_source=source, **place)
         self._plot.renderers.append(made)
         return made
 

@@ -146,8 +146,10 @@ class Result(Part):
             if figure is None:
                 return
             way, now = (ColumnDataSource({"x": [], "y": []}) for _ in range(2))
-            figure.line("x", "y", source=way, line_color=NEW, line_width=2, line_alpha=0.8, name="lines path")
-            figure.scatter("x", "y", source=way, size=5, color=NEW, name="marks path")
+            figure.line(
+                "x", "y", source=way, line_color=NEW, line_width=2, line_alpha=0.8, name="lines path", level="overlay"
+            )
+            figure.scatter("x", "y", source=way, size=5, color=NEW, name="marks path", level="overlay")
             figure.scatter(
                 "x",
                 "y",

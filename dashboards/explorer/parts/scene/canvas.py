@@ -130,17 +130,18 @@ class Canvas:
         """Lines from an aim to where the image landed."""
         source = ColumnDataSource({name: np.empty(0, np.float32) for name in ("x", "y", "x1", "y1")})
         glyph = Segment(x0="x", y0="y", x1="x1", y1="y1", line_width=1.5, line_dash="dashed")
-        return self._add("links made", glyph, source)
+        return self._add("links made", glyph, source, level="overlay")
 
     def marks(self, what: str, *names: str, marker: str, **style: Any) -> GlyphRenderer:
+        """On a layer of their own: where they change, the points are not painted again."""
         glyph = Scatter(x="x", y="y", marker=value(marker), **style)
-        return self._add(f"marks {what}", glyph, self._source("x", "y", *names))
+        return self._add(f"marks {what}", glyph, self._source("x", "y", *names), level="overlay")
 
     def share(self, linked: Mapping[str, GlyphRenderer]) -> None:
         """The marks of another map, here too."""
         for what, marks in linked.items():
             if what not in self._shared:
-                self._shared[what] = self._add(f"marks {what}", marks.glyph.clone(), marks.data_source)
+                self._shared[what] = self._add(f"marks {what}", marks.glyph.clone(), marks.data_source, level="overlay")
             self._shared[what].glyph.update(fill_color=marks.glyph.fill_color, line_color=marks.glyph.line_color)
 
     def paint(self, theme: Mapping[str, str]) -> None:
