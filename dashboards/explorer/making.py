@@ -236,8 +236,9 @@ class Studio:
 
 
 def leaving(settings: Params) -> Params:
-    """Settings by which the model takes half of the cores, unless they name a number: the others answer the visitors."""
-    threads = settings.runtime.threads or max(1, runtime.cores() // 2)
+    """Settings by which the model takes half of its threads: the other cores answer the visitors, and threads that wait
+    for each other beside them would take several times as long."""
+    threads = max(1, (settings.runtime.threads or runtime.cores()) // 2)
     return settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"threads": threads})})
 
 
