@@ -1,7 +1,8 @@
 """Speed and memory of the metrics, beside the PyPI package `prdc` and beside the bare matrix products.
 
 `python benchmarks/metrics_speed.py` compares CPU seconds of one thread: the sides take turns, the best of the rounds
-counts. `--large` scores 50,000 real against 50,000 generated samples of 768 dimensions on all cores (`--only` one of its
+counts; time and memory are those beyond loading the code. `--large` scores 50,000 real against 50,000 generated samples
+of 768 dimensions on all cores (`--only` one of its
 two parts, in a process of its own: the peak is a process's), `--classes` 1,000 classes of 1,300 real and 50 generated
 samples each within itself, `--held-out` the calibration by held-out real samples at 1,797 x 2,560. `--huge-estimate` tells
 what 1,281,167 real against 50,000 generated samples would take.
@@ -148,7 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     alone = not (options.large or options.classes or options.held_out or options.huge_estimate)
     if options.threads or alone:
         torch.set_num_threads(options.threads or 1)
-    metrics.prdc(gaussian("warm-up", (64, 8)), gaussian("warm", (64, 8)))
+    # Loads the compiled code that large sets are searched by (with numba, about 100 MB); small blocks take little memory.
+    metrics.prdc(gaussian("warm-up", (3000, 8)), gaussian("warm", (3000, 8)), chunk=128)
     if options.large:
         large(options.samples or 50_000, (options.dims or [768])[0], options.only)
     if options.held_out:

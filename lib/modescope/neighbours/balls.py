@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from modescope.neighbours.bounds import Block, Cloud, Side, clouds, exact
+from modescope.neighbours.bounds import Block, Cloud, clouds, exact
 from modescope.neighbours.journal import Journal
 from modescope.neighbours.passes import crowded, visit_pairs
+from modescope.neighbours.sides import Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,7 @@ class Family:
         mine, theirs = (columns, rows) if self.around_b else (rows, columns)
         side = Side(block, mine, theirs, self.around_b)
         centre, point, low, high = side.pairs(side.above(self.reach[mine]))
-        low, high, squared = low / self.unit, high / self.unit, self.squared[:, centre]
+        low, high, squared = low.double() / self.unit, high / self.unit, self.squared[:, centre]
         undecided = ((low < squared) & (high >= squared)).any(dim=0)
         return _Pairs(centre, point, high, undecided), crowded(int(undecided.sum()), block)
 

@@ -26,6 +26,7 @@ _DEPTH = 2048  # columns per matrix product: bounds the length of a float32 sum,
 _SPARE = 64  # roundings beyond those of the products: norms, centring, thresholds, and the float64 sum itself
 _BYTES = 40  # of a block of chunk x 2 chunk distances and its temporaries, float64 included, over chunk^2
 _WHOLE = 1 << 24  # numbers of a set that is kept in float32 beside the raw ones: 64 MB
+_COMPILED = 1 << 23  # pairs: a pass over fewer is over before numba is imported, which takes half a second
 CROWDED = 20  # a block with more than 1 in 20 pairs undecided is cheaper in float64
 
 
@@ -227,6 +228,7 @@ class Block:
     closeness: Float[Tensor, "B W"]
     row_slack: Float64[Tensor, " B"]
     column_slack: Float64[Tensor, " W"]
+    compiled: bool = False  # whether compiled code searches it
 
 
 def measure(a: Part, b: Part, rows: slice, columns: slice, dtype: torch.dtype) -> Block:
@@ -235,22 +237,16 @@ def measure(a: Part, b: Part, rows: slice, columns: slice, dtype: torch.dtype) -
         return a.cloud.table.block(b.cloud.table, rows, columns)
     slices = _slices(a.cloud.raw.shape[1])
     products = (a.take(rows, depth, dtype) @ b.take(columns, depth, dtype).T for depth in slices)
-    return Block(functools.reduce(Tensor.add_, products), a.slack(rows, dtype), b.slack(columns, dtype))
+    closeness, compiled = (
+        functools.reduce(Tensor.add_, products),
+        dtype == torch.float32 and many_pairs(a.cloud, b.cloud),
+    )
+    return Block(closeness, a.slack(rows, dtype), b.slack(columns, dtype), compiled)
 
 
-def above(values: Float[Tensor, "B W"], floor: Float[Tensor, "#B #W"]) -> Int64[Tensor, " P"]:
-    """Flat positions of the values that exceed their floor, rising."""
-    if values.device.type == "cpu":
-        # NumPy compares and scans several times faster than torch on a CPU.
-        return torch.from_numpy((values.numpy() > floor.numpy()).ravel().nonzero()[0])
-    return torch.nonzero((values > floor).view(-1)).squeeze(1)
-
-
-def _floor(squared: Float64[Tensor, " R"], dtype: torch.dtype) -> Float[Tensor, " R"]:
-    """Closeness above which a pair may be nearer than this, rounded down; nothing is nearer than 0."""
-    floor = (squared / -2).to(dtype)
-    floor = torch.nextafter(floor, torch.full_like(floor, -torch.inf))
-    return floor.masked_fill(squared <= 0, torch.inf)
+def many_pairs(a: Cloud, b: Cloud) -> bool:
+    """Whether they have so many pairs, on a CPU, that compiled code searches them."""
+    return a.raw.device.type == "cpu" and len(a.raw) * len(b.raw) >= _COMPILED
 
 
 def exact(a: Cloud, b: Cloud, i: Int64[Tensor, " P"], j: Int64[Tensor, " P"]) -> Float64[Tensor, " P"]:
@@ -258,8 +254,10 @@ def exact(a: Cloud, b: Cloud, i: Int64[Tensor, " P"], j: Int64[Tensor, " P"]) ->
 
     The order of a sum depends on D alone, not on the number of pairs or threads.
     """
-    if i.device.type == "cpu" and torch.bfloat16 not in (a.raw.dtype, b.raw.dtype):
-        return torch.from_numpy(_exact(a.raw.numpy(), b.raw.numpy(), i.numpy(), j.numpy()))
+    kinds = {a.raw.dtype, b.raw.dtype}
+    if i.device.type == "cpu" and torch.bfloat16 not in kinds:
+        compiled = many_pairs(a, b) and torch.float16 not in kinds
+        return torch.from_numpy(_exact(*(values.numpy() for values in (a.raw, b.raw, i, j)), compiled=compiled))
     squared = torch.empty(len(i), dtype=torch.float64, device=i.device)
     for part in blocks(len(i), rows_within(a.raw, 1 << 24)):
         terms = a.raw.index_select(0, i[part]).double().sub_(b.raw.index_select(0, j[part]).double())
@@ -268,13 +266,21 @@ def exact(a: Cloud, b: Cloud, i: Int64[Tensor, " P"], j: Int64[Tensor, " P"]) ->
 
 
 def _exact(
-    a: np.ndarray, b: np.ndarray, i: Int64[np.ndarray, " P"], j: Int64[np.ndarray, " P"]
+    a: np.ndarray, b: np.ndarray, i: Int64[np.ndarray, " P"], j: Int64[np.ndarray, " P"], *, compiled: bool
 ) -> Float64[np.ndarray, " P"]:
-    """In small parts that stay in a processor's cache, and by NumPy: torch would call its threads for each."""
-    squared = np.empty(len(i))
-    for part in blocks(len(i), max(1, (1 << 16) // a.shape[1])):
-        terms = np.subtract(a.take(i[part], axis=0), b.take(j[part], axis=0), dtype=np.float64)
-        squared[part] = np.add.reduce(np.square(terms, out=terms), axis=1)
+    """In small parts that stay in a processor's cache. NumPy sums in both ways: torch would call its threads for each."""
+    size = max(1, (1 << 16) // a.shape[1])
+    squared, terms = np.empty(len(i)), np.empty((min(len(i), size), a.shape[1]))
+    for part in blocks(len(i), size):
+        some = terms[: part.stop - part.start]
+        if compiled:
+            from modescope.neighbours import scanning  # numba takes half a second to import
+
+            scanning.square_differences(a, b, i[part], j[part], some)
+        else:
+            np.subtract(a.take(i[part], axis=0), b.take(j[part], axis=0), out=some, dtype=np.float64)
+            np.square(some, out=some)
+        squared[part] = np.add.reduce(some, axis=1)
     return squared
 
 
@@ -305,59 +311,3 @@ def chunk_within(megabytes: float, width: int = 0) -> int:
             f"{128 * width / 2**20:.2f} more; the default chunk takes about 40"
         )
     return chunk
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """A block as seen by its rows, or (transposed) by its columns."""
-
-    block: Block
-    mine: slice
-    theirs: slice
-    transposed: bool
-
-    @property
-    def width(self) -> int:
-        return self.theirs.stop - self.theirs.start
-
-    def upper(self, groups: int) -> Float64[Tensor, "R G"]:
-        """Upper bounds on the squared distances of at most `groups` pairs of each sample: the nearest of each group."""
-        values = self.block.closeness
-        if self.width >= 2 * groups:
-            size, axis = self.width // groups, int(not self.transposed)
-            values = values.narrow(axis, 0, size * groups).unflatten(axis, (size, groups)).amax(dim=axis)
-        values = (values.T if self.transposed else values).double()
-        mine, theirs = self._slacks()
-        return 2 * (mine + theirs.max())[:, None] - 2 * values
-
-    def above(self, squared: Float64[Tensor, " R"]) -> Int64[Tensor, " P"]:
-        """The pairs that may be nearer than this, as sample * width + other, rising."""
-        floor = _floor(squared, self.block.closeness.dtype)
-        flat = above(self.block.closeness, floor[None] if self.transposed else floor[:, None])
-        if not self.transposed:
-            return flat
-        other, own = split(flat, self.block.closeness.shape[1])
-        return _sorted(own * self.width + other)
-
-    def pairs(self, flat: Int64[Tensor, " P"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sample, other, and lower and upper bound on their squared distance."""
-        own, other = split(flat, self.width)
-        row, column = (other, own) if self.transposed else (own, other)
-        low = -2 * self.block.closeness[row, column].double()
-        mine, theirs = self._slacks()
-        return own + self.mine.start, other + self.theirs.start, low, low + 2 * (mine[own] + theirs[other])
-
-    def _slacks(self) -> tuple[Tensor, Tensor]:
-        a, b = self.block.row_slack, self.block.column_slack
-        return (b, a) if self.transposed else (a, b)
-
-
-def _sorted(flat: Int64[Tensor, " P"]) -> Int64[Tensor, " P"]:
-    if flat.device.type == "cpu":
-        return torch.from_numpy(np.sort(flat.numpy()))
-    return flat.sort().values
-
-
-def split(flat: Int64[Tensor, " P"], width: int) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " P"]]:
-    row = torch.div(flat, width, rounding_mode="floor")
-    return row, flat - row * width

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from modescope.neighbours.bounds import Block, Cloud, above, clouds, exact, split
+from modescope.neighbours.bounds import Block, Cloud, clouds, exact
 from modescope.neighbours.passes import crowded, visit_pairs
+from modescope.neighbours.sides import above, split
 
 _MARGIN = 1e-5  # far more than the roundings of one float32 product and quotient
 
@@ -48,17 +49,17 @@ class Depths:
         weight = (1 / (squared * unit).clamp(min=1e-30)).to(dtype)
         scaled = block.closeness * weight[:, None]
         scaled[squared <= 0] = -torch.inf
-        flat = self._promising(scaled, columns)
+        flat = self._promising(scaled, columns, block.compiled)
         if len(flat) > 8 * scaled.shape[1]:
             self._start(scaled, rows, columns)
-            flat = self._promising(scaled, columns)
-        i, j = split(flat, scaled.shape[1])
+            flat = self._promising(scaled, columns, block.compiled)
+        j, i = split(flat, scaled.shape[0])
         return _Candidates(i + rows.start, j + columns.start), crowded(len(i), block)
 
-    def _promising(self, scaled: Tensor, columns: slice) -> Int64[Tensor, " P"]:
-        """Flat positions of the pairs whose -d^2 / 2 r^2 may exceed the best."""
+    def _promising(self, scaled: Tensor, columns: slice, compiled: bool) -> Int64[Tensor, " P"]:
+        """Places, column * rows + row, of the pairs whose -d^2 / 2 r^2 may exceed the best."""
         floor = (self.best[columns] * (-(1 + _MARGIN) / 2)).to(scaled.dtype)
-        return above(scaled, floor[None])
+        return above(scaled, floor, transposed=True, compiled=compiled)
 
     def _start(self, scaled: Tensor, rows: slice, columns: slice) -> None:
         """Measure the most promising pair of each column, which leaves few others."""

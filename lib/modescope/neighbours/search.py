@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from modescope.neighbours.bounds import Block, Cloud, Side, clouds, default_chunk, exact
+from modescope.neighbours.bounds import Block, Cloud, clouds, default_chunk, exact
 from modescope.neighbours.journal import Journal
 from modescope.neighbours.passes import crowded, visit_pairs, visit_pairs_within
 from modescope.neighbours.points import blocks
+from modescope.neighbours.sides import Side
 
 _PAIRS = 1 << 15  # in question for a part of the samples, at least so many are held before some are ruled out
 
@@ -96,8 +96,7 @@ class Search:
         self.pairs = [0] * len(self.parts)
 
     def look(self, side: Side) -> _Found:
-        upper = side.upper(max(32, 4 * self.k))
-        bounds = _smallest(torch.cat([self.best[side.mine], upper], dim=1), self.k)
+        bounds = side.lower(self.best[side.mine], max(32, 4 * self.k))
         return _Found(side, bounds, side.above(bounds.amax(dim=1)))
 
     def take(self, found: _Found) -> None:
@@ -229,14 +228,9 @@ class Within:
         self.search.restore(state)
 
 
-def _compact(i: Tensor, j: Tensor, low: Float64[Tensor, " P"]) -> tuple[Tensor, Tensor, Tensor]:
+def _compact(i: Tensor, j: Tensor, low: Float[Tensor, " P"]) -> tuple[Tensor, Tensor, Float32[Tensor, " P"]]:
     """Half the memory, for lists of pairs that are held for long: the bound is rounded down, so it stays one."""
-    bound = low.float()
-    return i.int(), j.int(), torch.nextafter(bound, torch.full_like(bound, -torch.inf))
-
-
-def _smallest(values: Float64[Tensor, "R G"], k: int) -> Float64[Tensor, "R K"]:
-    """The k smallest of each row, in no order."""
-    if values.device.type == "cpu":
-        return torch.from_numpy(np.partition(values.numpy(), k - 1, axis=1)[:, :k])
-    return values.topk(k, dim=1, largest=False, sorted=False).values
+    if low.dtype == torch.float64:
+        low = low.float()
+        low = torch.nextafter(low, torch.full_like(low, -torch.inf))
+    return i.int(), j.int(), low
