@@ -125,6 +125,21 @@ def test_the_curve_shows_coverage_beside_what_equal_laws_score():
     assert [list(line.get_ydata()) for line in right.lines] == [[0.3, 0.7], [0.5, 0.97]]
 
 
+def test_what_was_reached_is_drawn_with_frames_and_ticks_under_each_way():
+    ways = {"free": (images(3), np.zeros(3, bool), False), "mask": (images(3), np.array([1, 0, 0], bool), True)}
+    drawn = figures.reach_figure("g", [("1: zeros", images(2), ways), ("2: ones", images(1), ways)], tiles=4)
+    (axes,) = drawn.axes
+    assert [text.get_text() for text in axes.texts] == ["real, of the region", *ways, "1: zeros", "✓", "2: ones", "✓"]
+    canvas = np.asarray(axes.images[0].get_array())
+    orange = (canvas == (230, 159, 0)).all(axis=2)
+    assert orange.sum() == 2 * (10 * 10 - 8 * 8)  # one image of each line
+    assert orange[:, : canvas.shape[1] * 2 // 3].sum() == 0  # of the mask alone
+
+
+def test_a_picture_of_nothing_to_reach_says_so():
+    assert "none was aimed at" in figures.reach_figure("g", []).texts[1].get_text()
+
+
 def test_a_sheet_puts_strips_side_by_side_and_lines_below_each_other():
     sheet = figures.sheet([[images(2), images(1)], [images(0), images(3)]], 3)
     assert sheet.shape == (8 + 2 + 8, 2 * (3 * 9 - 1) + 4)
