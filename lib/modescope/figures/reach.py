@@ -13,12 +13,12 @@ from modescope.figures.style import MARGIN, PALETTE, bare, page, panel
 
 WORDS, STRIP, GAP = 1.75, 2.2, 0.24  # inches
 
-Way = tuple[UInt8[np.ndarray, "M C H W"], Bool[np.ndarray, " M"], bool]
+Way = tuple[UInt8[np.ndarray, "_ C H W"], Bool[np.ndarray, " _"], bool]
 """Images of one way, which of them count as in the region, and whether the region counts as reached."""
 
 
 def reach_figure(
-    title: str, regions: Sequence[tuple[str, UInt8[np.ndarray, "R C H W"], Mapping[str, Way]]], *, tiles: int = 8
+    title: str, regions: Sequence[tuple[str, UInt8[np.ndarray, "_ C H W"], Mapping[str, Way]]], *, tiles: int = 8
 ) -> Figure:
     """A line per region: words, real images of it, and what each way made. Images that count are framed, and a way that
     reached the region has a tick. Without regions the picture says so.
