@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float, Int
-from scipy.linalg import eigh
 
 from modescope.files import DamagedFileError, read_tensors, write_tensors
 from modescope.seeds import stream
@@ -298,7 +298,7 @@ def _moments(features: RowMatrix, sketch: np.ndarray, standardise: bool) -> tupl
 
 def _leading(gram: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The n largest eigenvalues, descending, and their vectors in columns."""
-    values, vectors = eigh(gram, subset_by_index=(len(gram) - n, len(gram) - 1))
+    values, vectors = scipy.linalg.eigh(gram, subset_by_index=(len(gram) - n, len(gram) - 1))
     return np.maximum(values[::-1], 0.0), np.ascontiguousarray(vectors[:, ::-1])
 
 
@@ -406,7 +406,7 @@ def _orthonormal(block: np.ndarray, against: list[np.ndarray]) -> np.ndarray:
     for _ in range(2):
         for rows in against:
             block = block - (block @ rows.T) @ rows
-        values, vectors = eigh((block @ block.T).astype(np.float64))
+        values, vectors = scipy.linalg.eigh((block @ block.T).astype(np.float64))
         there = values > 1e-10 * max(values[-1], 1e-10)
         block = (vectors[:, there] / np.sqrt(values[there])).T.astype(np.float32) @ block
     return block

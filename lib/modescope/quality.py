@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.spatial import procrustes
-from scipy.spatial.distance import cdist
 
 from modescope import layout
 from modescope.layout import comparable, nearest
@@ -159,7 +158,7 @@ def stability(
         ).embedding
         for seed in seeds
     ]
-    return 1.0 - float(np.mean([procrustes(one, other)[2] for one, other in combinations(maps, 2)]))
+    return 1.0 - float(np.mean([scipy.spatial.procrustes(one, other)[2] for one, other in combinations(maps, 2)]))
 
 
 def separation(
@@ -212,7 +211,7 @@ def _agreement(judge: np.ndarray, judged: np.ndarray, k: int, asked: np.ndarray 
     step = max(1, BLOCK_VALUES // n)
     for begin in range(0, len(asked), step):
         own = asked[begin : begin + step]
-        distances = cdist(judge[own], judge, "sqeuclidean")
+        distances = scipy.spatial.distance.cdist(judge[own], judge, "sqeuclidean")
         distances[np.arange(len(own)), own] = np.inf
         for neighbour in chosen[begin : begin + step].T:
             limit = distances[np.arange(len(own)), neighbour]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from scipy.ndimage import gaussian_filter
 
 from modescope.figures.style import bare, page, panel
 
@@ -58,7 +58,7 @@ def smoothed(
     fewest = min(len(real), len(fake))
     width = max(WIDTH * CELLS * fewest ** (-1 / 6), 0.8)
     one, two = (
-        gaussian_filter(np.histogram2d(p[:, 0], p[:, 1], bins=edges)[0] / len(p), width, mode="constant")
+        scipy.ndimage.gaussian_filter(np.histogram2d(p[:, 0], p[:, 1], bins=edges)[0] / len(p), width, mode="constant")
         for p in (both[: len(real)], both[len(real) :])
     )
     return one, two, 2 / (fewest * 2 * np.pi * width**2)

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Integer
-from scipy.linalg import orthogonal_procrustes
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import svds
 
 from modescope.layout.graph import curve, memberships, similarities, widths
 from modescope.layout.search import comparable, nearest
@@ -76,7 +74,7 @@ def _start(rows: np.ndarray, n_components: int, draw: np.random.Generator) -> np
     """The first principal components, with a little noise that parts duplicates."""
     centred = rows - rows.mean(0, dtype=np.float64).astype(rows.dtype)
     if min(rows.shape) > SMALL:
-        left, values, right = svds(centred, k=n_components, v0=np.ones(min(rows.shape), rows.dtype))
+        left, values, right = scipy.sparse.linalg.svds(centred, k=n_components, v0=np.ones(min(rows.shape), rows.dtype))
         order = values.argsort()[::-1]
     else:
         left, values, right = np.linalg.svd(centred, full_matrices=False)
@@ -89,7 +87,7 @@ def _start(rows: np.ndarray, n_components: int, draw: np.random.Generator) -> np
     return (places + NOISE * draw.standard_normal(places.shape)).astype(np.float32)
 
 
-def _edges(graph: csr_array, epochs: float) -> _Edges:
+def _edges(graph: scipy.sparse.csr_array, epochs: float) -> _Edges:
     """An edge acts as often as its share of the strongest one's similarity; it is left out if not once in all epochs."""
     every = graph.data.max() / graph.data
     there = every <= epochs
@@ -159,7 +157,9 @@ def arrange_together(
     ]
 
 
-def _relaxed(graph: csr_array, places: np.ndarray, like: Layout, rate: float, draw: np.random.Generator) -> np.ndarray:
+def _relaxed(
+    graph: scipy.sparse.csr_array, places: np.ndarray, like: Layout, rate: float, draw: np.random.Generator
+) -> np.ndarray:
     """`SHORT` epochs of the descent on a graph, from given places.
 
     An edge too weak to act once in so few epochs acts once with the chance that it has.
@@ -184,7 +184,7 @@ def _pulled(places: list[np.ndarray], pull: float) -> list[np.ndarray]:
 def superposed(onto: Float[np.ndarray, "N E"], places: Float[np.ndarray, "N E"]) -> Float[np.ndarray, "N E"]:
     """`places` shifted and turned (or mirrored), never scaled, as near to `onto` as they go (Schoenemann 1966)."""
     centre, own = onto.mean(0), places.mean(0)
-    turn, _ = orthogonal_procrustes(places - own, onto - centre)
+    turn, _ = scipy.linalg.orthogonal_procrustes(places - own, onto - centre)
     return (places - own) @ turn + centre
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Integer
-from scipy.optimize import curve_fit
-from scipy.sparse import csr_array
 
 BISECTIONS = 64
 LEAST_WIDTH = 1e-3  # of a row's mean distance; umap-learn's MIN_K_DIST_SCALE
@@ -15,7 +14,7 @@ def curve(min_dist: float) -> tuple[float, float]:
     """`a`, `b` of 1 / (1 + a d^(2b)), the least-squares fit to 1 up to `min_dist` and exp(min_dist - d) beyond."""
     d = np.linspace(0, 3, 300)
     wanted = np.where(d < min_dist, 1.0, np.exp(min_dist - d))
-    (a, b), _ = curve_fit(lambda d, a, b: 1 / (1 + a * d ** (2 * b)), d, wanted)
+    (a, b), _ = scipy.optimize.curve_fit(lambda d, a, b: 1 / (1 + a * d ** (2 * b)), d, wanted)
     return float(a), float(b)
 
 
@@ -37,14 +36,14 @@ def similarities(
     distances: Float[np.ndarray, "N K"],
     sigmas: Float[np.ndarray, " N"],
     rhos: Float[np.ndarray, " N"],
-) -> csr_array:
+) -> scipy.sparse.csr_array:
     """The symmetric graph (N, N): s + t - s t of the two directions' similarities s, t, the fuzzy union."""
     rows, k = indices.shape
     own = np.arange(rows)[:, None]
     values = np.exp(-np.maximum(distances - rhos[:, None], 0) / sigmas[:, None].astype(np.float64))
     values[indices == own] = 0
-    one_way = csr_array((values.ravel(), (np.repeat(own, k), indices.ravel())), shape=(rows, rows))
-    graph = csr_array(one_way + one_way.T - one_way * one_way.T)
+    one_way = scipy.sparse.csr_array((values.ravel(), (np.repeat(own, k), indices.ravel())), shape=(rows, rows))
+    graph = scipy.sparse.csr_array(one_way + one_way.T - one_way * one_way.T)
     graph.eliminate_zeros()
     return graph
 

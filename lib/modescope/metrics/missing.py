@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Float64, Int64, Shaped
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from modescope.metrics.comparison import Comparison
 from modescope.metrics.discovery import benjamini_yekutieli
@@ -98,8 +97,8 @@ def _regions(comparison: Comparison, test: LocalTest, called: Int64[np.ndarray, 
     others = place[comparison.among_real.rows[called, : max(comparison.scales)]]
     linked = (others >= 0) & (np.arange(others.shape[1]) < scales[:, None])
     one, two = np.nonzero(linked)[0], others[linked]
-    graph = coo_array((np.ones(len(one), np.int8), (one, two)), shape=(len(called), len(called)))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    graph = scipy.sparse.coo_array((np.ones(len(one), np.int8), (one, two)), shape=(len(called), len(called)))
+    return scipy.sparse.csgraph.connected_components(graph, directed=False)[1].astype(np.int64)
 
 
 def _gap(

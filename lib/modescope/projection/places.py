@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import Delaunay, cKDTree
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Places:
             )
 
     @cached_property
-    def _tree(self) -> cKDTree:
-        return cKDTree(self.embedding.astype(np.float64))
+    def _tree(self) -> scipy.spatial.cKDTree:
+        return scipy.spatial.cKDTree(self.embedding.astype(np.float64))
 
     @cached_property
-    def _triangles(self) -> Delaunay:
-        return Delaunay(self.embedding.astype(np.float64))
+    def _triangles(self) -> scipy.spatial.Delaunay:
+        return scipy.spatial.Delaunay(self.embedding.astype(np.float64))
