@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from modescope.atlas import Box, Cloud
 
 from .resources import Project
 from .sides import Side
+
+CLOUDS, FRAMES = 24, 64
+"""Indexes of points and frames of maps in memory: an index of a million points has some fifty megabytes."""
 
 _building = threading.Lock()
 
@@ -22,13 +25,13 @@ def cloud(project: Project, view: str, name: str) -> Cloud:
         return _cloud(project, view, name)
 
 
-@cache
+@lru_cache(maxsize=CLOUDS)
 def _cloud(project: Project, view: str, name: str) -> Cloud:
     side = project.real if name == "real" else project.generators[name]
     return Cloud.of(side.points[view])
 
 
-@cache
+@lru_cache(maxsize=FRAMES)
 def whole(project: Project, view: str) -> Box:
     """Around the points of all sides, however the map is turned: it keeps its frame when generators change."""
     sides = _on(project, view)
@@ -40,7 +43,7 @@ def whole(project: Project, view: str) -> Box:
     return Box(left=x - max(far), right=x + max(far), bottom=y - max(far), top=y + max(far))
 
 
-@cache
+@lru_cache(maxsize=FRAMES)
 def centre(project: Project, view: str) -> tuple[float, float, float]:
     """Middle of a map, about which it turns; 0 deep where it has two dimensions."""
     sides = _on(project, view)

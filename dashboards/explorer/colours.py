@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32, Int32, UInt8, UInt32
 
 from modescope import atlas
 
-from . import palettes
+from . import palettes, superclasses
 from .evidence import ERROR, Evidence, evidence
 from .palettes import THEMES
 from .resources import Project, Side
@@ -100,6 +100,8 @@ def modes(project: Project, look: Look) -> tuple[str, ...]:
     def there(colour: str) -> bool:
         if colour == "top classes":
             return len(present(project)) > TOP
+        if colour == "superclass":
+            return superclasses.of(project) is not None
         names = COLUMNS.get(colour)
         return names is None or any(measured.has(names[real]) for real, _side in sides if real in names)
 
@@ -126,11 +128,26 @@ def sides(project: Project) -> list[Side]:
 def class_colours(project: Project, look: Look) -> list[str]:
     """The colour of every class: those that have images stand as far apart as their number allows."""
     dark = look.theme == "dark"
+    if mode(project, look) == "superclass":
+        shades = superclass_colours(project, look)
+        return [shades[place] for place in places_of(project)]
     top = mode(project, look) == "top classes"
     there = present(project)[:TOP] if top else sorted(present(project))
     chosen = dict(zip(there, palettes.classes(look.palette, len(there), dark=dark), strict=True))
     rest = THEMES[look.theme]["faint" if top else "real"]
     return [chosen.get(label, rest) for label in range(len(project.classes))]
+
+
+def places_of(project: Project) -> list[int]:
+    """The superclass of every class, by its place in the table of them; empty where there are none."""
+    groups = superclasses.of(project)
+    return [] if groups is None else groups.tolist()
+
+
+def superclass_colours(project: Project, look: Look) -> dict[int, str]:
+    """The colour of every superclass that a class of the project is in."""
+    there = sorted(set(places_of(project)))
+    return dict(zip(there, palettes.classes(look.palette, len(there), dark=look.theme == "dark"), strict=True))
 
 
 def generator_colour(project: Project, name: str, look: Look) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ def _evidence(project: Project, view: str, generator: str, _stamps: tuple[tuple[
     return Evidence(project, view, generator)
 
 
-@cache
+@lru_cache(maxsize=8 * KEPT)
 def _files(project: Project, view: str, generator: str) -> Mapping[str, Path]:
     metrics, data = project.root / "metrics" / view, project.root / "data"
     return {

@@ -167,7 +167,7 @@ def test_what_cannot_be_made_stands_out_by_its_error(project: Project) -> None:
 
 
 def test_what_was_not_measured_is_not_offered_and_gives_way_to_the_class(project: Project) -> None:
-    assert set(colours.modes(project, state().look)) == set(COLOURS) - {"top classes"}
+    assert set(colours.modes(project, state().look)) == set(COLOURS) - {"top classes", "superclass"}
     look = state(generator="other", colour="coverage").look
     assert colours.modes(project, look) == ("class", "generator")
     assert colours.mode(project, look) == "class"

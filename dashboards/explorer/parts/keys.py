@@ -9,7 +9,7 @@ import numpy as np
 
 from modescope import atlas
 
-from .. import colours, palettes
+from .. import colours, palettes, superclasses
 from ..evidence import ERROR, evidence
 from ..resources import Project
 from ..states import State
@@ -22,6 +22,10 @@ MEASURES = {
 }
 """What a colour bar shows, and the words at its ends."""
 STOPS = 12
+BY_CLASS = ("class", "top classes", "superclass")
+"""Where colours say the class, or what it belongs to."""
+TOLD = {("real", "generated"): "generated and real", ("real",): "real", ("generated",): "generated"}
+"""Kinds that are shown: what two numbers, or one, count."""
 
 
 def text(project: Project, state: State) -> str:
@@ -56,10 +60,28 @@ def colour_key(project: Project, state: State) -> str:
         names = [name for name in (look.generator, look.versus) if name]
         lines = (line(TRIANGLE, colours.generator_colour(project, name, look), name) for name in names)
         return f"<div class='legend wide'>{''.join(lines)}</div>"
+    if mode == "superclass":
+        return f"<div class='legend groups'>{''.join(_superclasses(project, state))}</div>"
     if mode == "coverage":
         return f"<div class='legend wide'>{''.join(_coverage(project, state))}</div>"
     made = "".join(_inverted(project, state)) if mode == "inversion error" else ""
     return made + (_bar(project, state) if mode in MEASURES else "")
+
+
+def _superclasses(project: Project, state: State) -> Iterator[str]:
+    """Each with its samples, and shown alone by a click."""
+    look, own = state.look, np.array(colours.places_of(project))
+    sides = [project.generators[look.generator]] if "generated" in look.kinds else []
+    sides += [project.real] if "real" in look.kinds else []
+    counts = [np.bincount(own[side.labels], minlength=len(superclasses.table())) for side in sides]
+    sign = CIRCLE if look.kinds == ("real",) else TRIANGLE
+    for place, colour in colours.superclass_colours(project, look).items():
+        words = html.escape(superclasses.table()[place][0])
+        totals = "".join(f"<b>{count[place]:,}</b>" for count in counts)
+        yield (
+            f"<button data-event='solo-group {place}' title='{words}: click shows it alone; {TOLD.get(look.kinds, '')}'>"
+            f"<span><i style='color:{colour}'>{sign}</i>{words}</span>{totals}</button>"
+        )
 
 
 def _inverted(project: Project, state: State) -> Iterator[str]:

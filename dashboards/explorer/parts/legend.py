@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from bokeh.models import CustomJS, Model, TextInput
 
-from .. import colours, states
+from .. import colours, states, superclasses
 from ..evidence import evidence
 from ..latest import Latest
 from ..part import Part, panel
@@ -49,6 +49,7 @@ class Legend(Part):
         return {
             "solo": lambda rest: self._solo((self._class(rest),)),
             "solo-add": self._add,
+            "solo-group": self._group,
             "solo-all": lambda _rest: self._solo(()),
             "zoom": self._zoom,
         }
@@ -62,6 +63,12 @@ class Legend(Part):
         """A class alone; once more: all."""
         state = self.desk.state
         self.desk.become(states.looking(state, solo=() if classes == state.look.solo else classes))
+
+    def _group(self, text: str) -> None:
+        """A superclass alone; once more: all."""
+        there = set(colours.present(self.desk.project))
+        chosen = superclasses.members(self.desk.project, int(text) if text.isdecimal() else -1)
+        self._solo(tuple(c for c in chosen if c in there))
 
     def _add(self, text: str) -> None:
         """One more of those shown, or one less."""
@@ -108,7 +115,7 @@ def columns(project: Project, look: Look) -> list[Side]:
 def rows(project: Project, look: Look) -> str:
     """Columns by name, and for each class that has images: number, name, colour, samples in each column."""
     counts = [totals(side, len(project.classes)) for side in columns(project, look)]
-    by_class = colours.mode(project, look) in ("class", "top classes")
+    by_class = colours.mode(project, look) in keys.BY_CLASS
     shades = colours.class_colours(project, look) if by_class else None
     there = sorted(c for c in colours.present(project) if any(count[c] for count in counts))
     if colours.mode(project, look) == "top classes":

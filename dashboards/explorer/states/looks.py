@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KINDS = ("real", "generated")
-COLOURS = ("class", "top classes", "generator", "coverage", "density ratio", "distance", "inversion error")
+COLOURS = (
+    "class",
+    "top classes",
+    "superclass",
+    "generator",
+    "coverage",
+    "density ratio",
+    "distance",
+    "inversion error",
+)
 """What the colour of a point may say."""
 PALETTES = ("Tol", "Okabe-Ito", "rainbow", "file")
 """Colours of classes; `file` is the one that the environment names."""
