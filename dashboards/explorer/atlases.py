@@ -53,6 +53,17 @@ def centre(project: Project, view: str) -> tuple[float, float, float]:
     return (box.left + box.right) / 2, (box.bottom + box.top) / 2, (min(ends) + max(ends)) / 2
 
 
+@lru_cache(maxsize=FRAMES)
+def aligned(project: Project, view: str, other: str) -> bool:
+    """Whether real samples keep their places from one map to the other (`modescope.maps align`): half of them move by less
+    than a quarter of the map's spread. Of maps that were fitted each for itself they move by more than all of it."""
+    here, there = project.real.points[view], project.real.points[other]
+    if (view in project.real.depths) != (other in project.real.depths):
+        return False
+    moved = np.median(np.linalg.norm(here - there, axis=1))
+    return bool(moved < np.linalg.norm(here.std(0)) / 4)
+
+
 def _on(project: Project, view: str) -> list[Side]:
     return [side for side in (project.real, *project.generators.values()) if view in side.points]
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -261,6 +262,23 @@ def test_keys_find_draw_undo_and_explain(visitor: Callable[..., Visitor]) -> Non
     one.address("tab=gaps")
 
 
+def test_the_map_is_saved_as_it_is_seen(visitor: Callable[..., Visitor]) -> None:
+    one = visitor("?overlays=names&selected=real/5&versus=other")
+    one.marked("selected", 1)
+    one.page.wait_for_function("Bokeh.documents[0].get_model_by_name('names').data_source.data.x.length")
+    with one.page.expect_download() as file:
+        one.page.keyboard.press("s")
+    assert file.value.suggested_filename == "modescope-default-student.svg"
+    picture = ElementTree.parse(file.value.path()).getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    first, second = picture.findall(f"{space}svg")
+    assert float(first.get("width", 0)) == float(second.get("x", 0)) > 100
+    for each in (first, second):  # markers of two sides, and what is picked
+        assert len(each.findall(f".//{space}path[@d]")) > 2 * 60
+    words = [node.text for node in picture.iter(f"{space}text")]
+    assert {"student", "other", "real", f"{hostile.TAG}3"} <= set(words)
+
+
 def test_a_missing_region_is_opened_from_the_list_and_the_map_goes_there(visitor: Callable[..., Visitor]) -> None:
     one = visitor()
     listed = one.tab("Gaps")
@@ -316,3 +334,39 @@ def test_a_server_that_was_killed_and_started_again_brings_the_page_back(
     one.marked("manual", 1)
     one.page.evaluate("explorer.send('click', 'real/7')")
     one.marked("manual", 2)
+
+
+def test_a_second_map_comes_and_goes_and_the_first_shows_the_same_as_before(visitor: Callable[..., Visitor]) -> None:
+    one = visitor()
+    before = frame_of(one)
+    choose = "name => { Bokeh.documents[0].get_model_by_name('beside').value = name }"
+    one.page.evaluate(choose, "other")
+    one.page.wait_for_function("explorer.map.plots().length === 2")
+    for _ in range(2):
+        left, right, bottom, top, width, height = frame_of(one)
+        assert width < 0.7 * before[4]
+        assert (right - left) / width == pytest.approx((top - bottom) / height, rel=1e-3)
+        assert cut(one) == 0
+        one.page.wait_for_timeout(300)
+    one.page.evaluate(choose, "")
+    one.page.wait_for_function("explorer.map.plots().length === 1")
+    one.page.wait_for_function("width => explorer.map.plots()[0].inner_width === width", arg=before[4])
+    assert frame_of(one) == pytest.approx(before, rel=1e-6)
+    assert "frame=" not in one.page.url
+
+
+def frame_of(one: Visitor) -> list[float]:
+    """What the first map shows and in how many pixels, once it stands still."""
+    one.place("points real", 0)
+    return one.page.evaluate("""() => {
+        const { x_range, y_range, inner_width, inner_height } = explorer.map.plots()[0];
+        return [x_range.start, x_range.end, y_range.start, y_range.end, inner_width, inner_height];
+    }""")
+
+
+def cut(one: Visitor) -> int:
+    """Points that are not in view of their map."""
+    return one.page.evaluate("""() => explorer.map.plots().map((plot) => plot.renderers
+        .filter((each) => each.name.startsWith("points")).map(({ data_source: { data } }) =>
+            Array.from(data.x).filter((x, i) => !explorer.map.inside(plot, explorer.map.place(plot, x, data.y[i]))).length)
+        ).flat().reduce((sum, each) => sum + each)""")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from bokeh.models import CheckboxButtonGroup, Column, Model, Row, Select
 
-from .. import colours, palettes, states
+from .. import atlases, colours, palettes, shapes, states
 from ..part import WIDE, Part, panel
 from ..resources import Project
 from ..states import State
@@ -22,6 +22,10 @@ CHIPS = """.bk-btn-group { display: flex; flex-wrap: wrap; gap: 4px; }
   font-size: 12px; }"""
 
 
+FLAT = ("names", "contours", "difference", "gaps")
+"""Overlays of maps of two dimensions alone."""
+
+
 class Choosing(Part):
     """The head of the left column."""
 
@@ -29,7 +33,8 @@ class Choosing(Part):
         super().__init__(desk)
         views = desk.project.views
         chips = {**WIDE, "stylesheets": [*WIDE["stylesheets"], CHIPS]}
-        self.view = Select(name="view", title="View", options=list(views), visible=len(views) > 1, **WIDE)
+        named = [(view, sigma_of(desk.project, view)) for view in views]
+        self.view = Select(name="view", title="View ([ and ])", options=named, visible=len(views) > 1, **WIDE)
         self.generator = Select(name="generator", title="Generator", **WIDE)
         self.beside = Select(name="beside", title="Beside it", **WIDE)
         self.kinds = CheckboxButtonGroup(name="show", labels=list(KINDS), **WIDE)
@@ -62,12 +67,25 @@ class Choosing(Part):
     def roots(self) -> Mapping[str, Model]:
         return {"choosing": self.column}
 
+    @property
+    def events(self) -> Mapping[str, Callable[[str], None]]:
+        return {"view-before": lambda _rest: self._step(-1), "view-next": lambda _rest: self._step(1)}
+
+    def _step(self, by: int) -> None:
+        """The view before or after this one, in the order of params.yaml; the ends hold."""
+        views = self.desk.project.views
+        number = views.index(self.desk.state.look.view) + by
+        if 0 <= number < len(views):
+            self._choose_view(views[number])
+
     def _look(self, **changes: object) -> None:
         self.desk.become(states.looking(self.desk.state, **changes))
 
     def _choose_view(self, view: str) -> None:
-        state = states.choose_view(self.desk.state, view)
-        there = self.desk.project.on(view)
+        before, there = self.desk.state, self.desk.project.on(view)
+        state = states.choose_view(before, view)
+        if atlases.aligned(self.desk.project, before.look.view, view):
+            state = states.looking(state, frame=before.look.frame)
         if state.look.generator not in there:
             state = states.choose_generator(state, there[-1])
         if state.look.versus not in there:
@@ -99,11 +117,21 @@ def _pair(*widgets: Model) -> Row:
     return Row(*widgets, sizing_mode="stretch_width", margin=0, styles={"gap": "8px"})
 
 
+def sigma_of(project: Project, view: str) -> str:
+    """A view with its noise level, where it has one."""
+    sigmas = ", ".join(f"{sigma:g}" for sigma in project.params.views[view].sigmas)
+    return f"{view}, sigma {sigmas}" if sigmas else view
+
+
 def hint(project: Project, look: Look) -> str:
-    """Which generators are not to be seen and why, and what was not measured."""
+    """Which generators are not to be seen and why, what is not drawn on a map that turns, and what was not measured."""
     lines = [f"<b>{html.escape(name)}</b> is not here: {html.escape(why)}" for name, why in project.absent.items()]
     if "coverage" not in colours.modes(project, look):
         lines.append(
             f"Nothing was measured of {html.escape(look.generator)} on this view yet: run <code>dvc repro</code>."
         )
+    if not shapes.flat(project, look.view):
+        lines.append("This map has three dimensions: drag with the right button, or with Alt held, to turn it.")
+        if lost := [name for name in look.overlays if name in FLAT]:
+            lines.append(f"Not drawn on a map that turns: {', '.join(lost)}.")
     return "".join(f"<p class='note'>{line}</p>" for line in lines)

@@ -9,7 +9,7 @@ import numpy as np
 
 from modescope import atlas
 
-from .. import colours, palettes, superclasses
+from .. import colours, palettes, shapes, superclasses
 from ..evidence import ERROR, evidence
 from ..resources import Project
 from ..states import State
@@ -138,6 +138,8 @@ def _short(value: float) -> str:
 def overlays(project: Project, state: State) -> Iterator[str]:
     """Of what is switched on and drawn."""
     look, theme = state.look, colours.theme(state)
+    if not shapes.flat(project, look.view):
+        return
     both = look.kinds == ("real", "generated")
     if "contours" in look.overlays:
         lines = [_stroke(theme["soft"], "4 3") + "real"] if "real" in look.kinds else []

@@ -3,7 +3,7 @@
   const QUIET = 90, LONG = 800; // milliseconds after a move, and during one, until the server hears of it
   const CORNERS = 1000; // of a lasso
   const keys = { shift: false, ctrl: false };
-  let frame = null, fitting = false, mine = true, last = "", timer = 0, since = 0, painting = 0;
+  let frame = null, fitted = [], mine = true, last = "", timer = 0, since = 0, painting = 0;
 
   const page = () => window.Bokeh?.documents[0];
   const shown = (plot) => plot && window.Bokeh.index.find_one(plot);
@@ -46,20 +46,21 @@
     if (!plot || !(plot.inner_width > 1)) return;
     const [left, right, bottom, top] = box, { inner_width: width, inner_height: height } = plot;
     const per = Math.max((right - left) / width, (top - bottom) / height) / 2, x = (left + right) / 2, y = (bottom + top) / 2;
-    fitting = true;
-    plot.x_range.setv({ start: x - per * width, end: x + per * width });
-    plot.y_range.setv({ start: y - per * height, end: y + per * height });
-    fitting = false;
+    fitted = [x - per * width, x + per * width, y - per * height, y + per * height];
+    plot.x_range.setv({ start: fitted[0], end: fitted[1] });
+    plot.y_range.setv({ start: fitted[2], end: fitted[3] });
+    mine = true;
     report();
   };
+
+  const ends = ({ x_range, y_range }) => [x_range.start, x_range.end, y_range.start, y_range.end];
 
   const report = () => {
     clearTimeout(timer);
     const [plot] = plots();
     since = 0;
     if (!plot) return;
-    const { x_range, y_range, inner_width, inner_height } = plot;
-    const box = [x_range.start, x_range.end, y_range.start, y_range.end];
+    const { inner_width, inner_height } = plot, box = ends(plot);
     if (!mine) frame = box;
     const told = JSON.stringify([...box.map((end) => +end.toPrecision(8)), inner_width, inner_height, gpu ? 1 : 0]);
     if (told !== last) explorer.send("view", `${told.slice(0, -1)},${mine ? 0 : 1}]`);
@@ -68,7 +69,8 @@
 
   const moved = () => {
     explorer.point.leave();
-    if (!fitting) mine = false;
+    const [plot] = plots();
+    mine = Boolean(plot) && ends(plot).every((end, i) => end === fitted[i]); // Bokeh tells later, and twice: x, then y
     clearTimeout(timer);
     since ||= performance.now();
     if (performance.now() - since > LONG) report();

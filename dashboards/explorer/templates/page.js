@@ -36,7 +36,8 @@
 
   const KEYS = {
     "?": help, d: dark, e: () => tool("LassoSelectTool"), b: () => tool("BoxSelectTool"), n: () => send("find"),
-    g: () => send("generate"), escape: () => send("clear"), f: () => explorer.map?.reset?.(),
+    g: () => send("generate"), escape: () => send("clear"), f: () => explorer.map?.reset?.(), s: () => explorer.picture?.(),
+    "[": () => send("view-before"), "]": () => send("view-next"),
   };
   ["select", "gaps", "generate", "made", "compare"].forEach((tab, i) => { KEYS[i + 1] = () => send("tab", tab); });
 
