@@ -351,6 +351,7 @@ def test_a_second_map_comes_and_goes_and_the_first_shows_the_same_as_before(visi
     one.page.evaluate(choose, "")
     one.page.wait_for_function("explorer.map.plots().length === 1")
     one.page.wait_for_function("width => explorer.map.plots()[0].inner_width === width", arg=before[4])
+    one.page.wait_for_function("height => explorer.map.plots()[0].inner_height === height", arg=before[5])
     assert frame_of(one) == pytest.approx(before, rel=1e-6)
     assert "frame=" not in one.page.url
 

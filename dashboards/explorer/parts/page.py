@@ -1,4 +1,5 @@
-"""What of a state the page itself shows: tab, theme, address. `explorer.show` in the browser hears it."""
+"""What of a state the page itself shows: tab, theme, address. `explorer.show` in the browser hears it, and remembers it for a
+session that comes back after the server has lost this one (templates/memory.js)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bokeh.models import CustomJS, Model, TextInput
 
-from .. import opening, states
+from .. import memory, opening, states
 from ..part import Part
 from ..states import State, address
 
@@ -24,10 +25,12 @@ class Page(Part):
         context = desk.document.session_context
         self._session = "" if context is None else str(context.id)  # the page comes back to it after a lost connection
         self.told.js_on_change("value", CustomJS(code="window.explorer.show(cb_obj.value)"))
+        self.group = TextInput(name="page group", visible=False)
+        self.group.js_on_change("value", CustomJS(code="window.explorer.memory.group(cb_obj.value)"))
 
     @property
     def roots(self) -> Mapping[str, Model]:
-        return {"page": self.told}
+        return {"page": self.told, "page group": self.group}
 
     @property
     def events(self) -> Mapping[str, Callable[[str], None]]:
@@ -36,7 +39,16 @@ class Page(Part):
             "theme": lambda name: self.desk.become(states.looking(self.desk.state, theme=name), step=False),
             "undo": lambda _rest: self.desk.undo(),
             "redo": lambda _rest: self.desk.redo(),
+            "restore": self._restore,
         }
+
+    def _restore(self, text: str) -> None:
+        """What the browser remembers of a session that is no more, in one that has just begun."""
+        desk = self.desk
+        if desk.past.before or desk.past.after:
+            raise ValueError("this session has steps of its own; what the page remembered of another one was not taken")
+        desk.past = memory.read(desk.studio, text, desk.state)
+        desk.become(desk.past.now, step=False)
 
     def draw(self, state: State, before: State | None) -> None:
         past = self.desk.past
@@ -45,5 +57,7 @@ class Page(Part):
             "theme": state.look.theme,
             "query": address.write(state, self.usual),
         }
-        told |= {"undo": bool(past.before), "redo": bool(past.after), "session": self._session}
+        if before is None or before.picks.group is not state.picks.group:
+            self.group.value = memory.packed(state.picks.group)
+        told |= {"number": past.number, "undo": len(past.before), "redo": len(past.after), "session": self._session}
         self.told.value = json.dumps(told)

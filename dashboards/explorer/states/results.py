@@ -21,7 +21,8 @@ def made(past: Past[State], ids: tuple[str, ...], seeds: int) -> Past[State]:
         return past.amend(state)
     dials = replace(state.dials, seed=min(state.dials.seed + seeds, 2**31 - 1))
     now = replace(reveal(state, ids), shown=ids[0], series=ids, dials=dials)
-    earlier = Past(now=hide(state, ids), before=tuple(hide(each, ids) for each in past.before))
+    before = tuple(hide(each, ids) for each in past.before)
+    earlier = Past(now=hide(state, ids), before=before, number=past.number)
     return earlier.do(now)
 
 

@@ -7,8 +7,9 @@
   let session = "";
 
   const show = (text) => {
-    const { tab, theme, query, undo, redo, ...told } = JSON.parse(text || "{}");
+    const { tab, theme, query, number, undo, redo, ...told } = JSON.parse(text || "{}");
     session = told.session;
+    explorer.memory.step(number, redo, query);
     document.documentElement.classList.toggle("dark", theme === "dark");
     for (const part of document.querySelectorAll("[data-tab]")) {
       if (part.role === "tab") part.setAttribute("aria-selected", part.dataset.tab === tab);
@@ -68,6 +69,7 @@
     const page = doc()?.get_model_by_name("page");
     if (!page) return;
     clearInterval(ready);
+    explorer.memory.begin(JSON.parse(page.value), doc().get_model_by_name("page group").value);
     show(page.value);
     doc().on_event("connection_lost", lost);
     let theme = null;

@@ -15,8 +15,8 @@
 
   // Where a GPU draws the markers, Bokeh copies its pixels: it is told to draw paths while they are few.
   const withoutGpu = (view, draw) => {
-    const seen = [...view.renderer_views.values()].filter((each) => each.model.visible && each.glyph);
-    const points = seen.reduce((sum, each) => sum + (each.glyph.glglyph ? each.glyph.data_size : 0), 0);
+    const seen = [...view.renderer_views.values()].filter((each) => each.glyph);
+    const points = seen.reduce((sum, each) => sum + (each.model.visible && each.glyph.glglyph ? each.glyph.data_size : 0), 0);
     const glyphs = points > VECTOR ? [] : seen.map((each) => each.glyph), kept = glyphs.map((glyph) => glyph.glglyph);
     try {
       for (const glyph of glyphs) glyph.glglyph = undefined;

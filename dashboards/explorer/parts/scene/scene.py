@@ -116,7 +116,7 @@ class Scene(Part):
             self.row.children = list(figures)
         titles = (look.generator, look.versus) if look.versus else ("", "")
         for canvas, words in zip(self.canvases, titles, strict=False):
-            canvas.figure.title.text = words
+            canvas.figure.title.update(text=words, visible=bool(words))  # an empty one would keep its room
 
     def _move(self, state: State) -> None:
         """The page is told what to show; it answers with event `view` once it does."""
