@@ -371,3 +371,43 @@ def cut(one: Visitor) -> int:
         .filter((each) => each.name.startsWith("points")).map(({ data_source: { data } }) =>
             Array.from(data.x).filter((x, i) => !explorer.map.inside(plot, explorer.map.place(plot, x, data.y[i]))).length)
         ).flat().reduce((sum, each) => sum + each)""")
+
+
+BOX = """region replace {"box": [-1e6, -1e6, 1e6, 1e6]}"""
+
+
+def test_steps_and_the_group_come_back_when_the_page_is_loaded_anew_and_when_the_server_was_lost(
+    visitor: Callable[..., Visitor], house: House
+) -> None:
+    one = visitor("?selected=real/5")
+    one.page.evaluate("explorer.send('click', 'real/6')")
+    one.marked("manual", 1)
+    one.page.evaluate("told => explorer.send(told)", BOX)
+    one.said("60 real")
+    for again in (one.reload, lambda: fall(one, house)):
+        again()
+        one.said("60 real")
+        one.page.wait_for_function("!document.getElementById('undo').disabled")
+        one.page.keyboard.press("Control+z")
+        one.page.wait_for_function("!Bokeh.documents[0].get_model_by_name('page group').value")
+        one.marked("manual", 1)
+        one.page.keyboard.press("Control+z")
+        one.marked("manual", 0)
+        one.marked("selected", 1)
+        again()
+        one.page.wait_for_function("!document.getElementById('redo').disabled")
+        one.page.keyboard.press("Control+Shift+z")
+        one.marked("manual", 1)
+        one.page.keyboard.press("Control+Shift+z")
+        one.said("60 real")
+    one.arrive(f"{house.server.address}?selected=real/7")  # another address, another story
+    one.marked("selected", 1)
+    assert one.page.locator("#undo").is_disabled()
+
+
+def fall(one: Visitor, house: House) -> None:
+    house.kill()
+    one.page.locator("#lost").wait_for()
+    house.again()
+    one.page.locator("#lost").wait_for(state="hidden")
+    one.ready()

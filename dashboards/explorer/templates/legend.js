@@ -53,9 +53,10 @@
   };
 
   const mark = () => {
+    const longest = Math.max(...rows.map(([, name]) => name.length)), room = (32 - Math.min(longest, 12)) / columns.length;
     const widths = columns.map((name, i) => {
-      const letters = rows.map((each) => told(each, i).length), least = Math.min(name.length, columns.length > 2 ? 7 : 9);
-      return `${Math.max(6.5 * least, 7.2 * Math.max(0, ...letters))}px`;
+      const letters = rows.map((each) => told(each, i).length), least = Math.min(name.length, Math.floor(room));
+      return `${Math.max(7 * least, 7.2 * Math.max(0, ...letters))}px`;
     });
     list().parentNode.style.setProperty("--cells", widths.join(" "));
     sort();

@@ -78,6 +78,8 @@
     cancelAnimationFrame(painting);
     painting = requestAnimationFrame(place_all);
   };
+  // Bokeh leaves the room of a title that is gone.
+  const titled = () => setTimeout(() => { for (const plot of plots()) shown(plot).invalidate_layout(); });
   const resized = () => { if (frame) setTimeout(() => fit(frame)); };
 
   // Images over the points: elements, so that small ones keep their pixels.
@@ -149,7 +151,7 @@
   };
 
   window.explorer.map = {
-    plots, unit, place, inside, rect, moved, resized, filled, tool, hear,
+    plots, unit, place, inside, rect, moved, titled, resized, filled, tool, hear,
     selectiongeometry: region,
     reset: () => explorer.send("whole"),
     mousemove: (event) => explorer.point.move(event),

@@ -103,6 +103,7 @@ class Canvas:
         )
         self.figure.toolbar.logo = None
         self.figure.toolbar.active_scroll = wheel
+        self.figure.toolbar.stylesheets = [".bk-divider { background-color: var(--line); }"]
         self.figure.stylesheets = [":host(:focus:not(:focus-visible)) { outline: none; }"]
         self._shared: dict[str, GlyphRenderer] = {}
         self.rasters = {kind: self._raster(kind) for kind in KINDS}
@@ -112,6 +113,7 @@ class Canvas:
         self.images = self.marks("images", "id", "version", "colour", marker="dot", size=0)
         for event in HEARD:
             self.figure.js_on_event(event, CustomJS(code=f"window.explorer.map.{event}(cb_obj)"))
+        self.figure.title.js_on_change("visible", CustomJS(code="window.explorer.map.titled()"))
         self.figure.js_on_change("inner_width", CustomJS(code="window.explorer.map.resized()"))
         self.figure.js_on_change("inner_height", CustomJS(code="window.explorer.map.resized()"))
 
