@@ -22,6 +22,7 @@ CHIPS = """.bk-btn-group { display: flex; flex-wrap: wrap; gap: 4px; }
   font-size: 12px; }"""
 
 
+NARROW = {**WIDE, "styles": {"flex": "0 0 100px"}}
 FLAT = ("names", "contours", "difference", "gaps")
 """Overlays of maps of two dimensions alone."""
 
@@ -34,12 +35,12 @@ class Choosing(Part):
         views = desk.project.views
         chips = {**WIDE, "stylesheets": [*WIDE["stylesheets"], CHIPS]}
         named = [(view, sigma_of(desk.project, view)) for view in views]
-        self.view = Select(name="view", title="View ([ and ])", options=named, visible=len(views) > 1, **WIDE)
+        self.view = Select(name="view", title="View (keys [ and ])", options=named, visible=len(views) > 1, **WIDE)
         self.generator = Select(name="generator", title="Generator", **WIDE)
         self.beside = Select(name="beside", title="Beside it", **WIDE)
         self.kinds = CheckboxButtonGroup(name="show", labels=list(KINDS), **WIDE)
         self.colour = Select(name="colour", title="Colour by", **WIDE)
-        self.palette = Select(name="palette", title="Palette", options=list(palettes.offered()), **WIDE)
+        self.palette = Select(name="palette", title="Palette", options=list(palettes.offered()), **NARROW)
         self.overlays = CheckboxButtonGroup(name="overlays", labels=list(OVERLAYS), **chips)
         self.hint = panel("absent")
         self._listen()

@@ -44,7 +44,7 @@ class Generating(Part):
         self.hold = Select(name="hold", title="Hold", **WIDE)
         self.source = Select(name="source", title="Values", **WIDE)
         self.held, self.status = panel("held"), panel("status")
-        self.more = Toggle(name="more", label="More", margin=0, width=50, stylesheets=[WIDGETS])
+        self.more = Toggle(name="more", label="More", margin=0, width=60, stylesheets=[WIDGETS])
         self.begin = Select(name="begin", title="Begins with", options=list(BEGIN.items()), **WIDE)
         self.strength = Slider(name="strength", title="Strength", start=0, end=1, step=0.05, value=1, **WIDE)
         samplers = [("", USUAL), *((name, name) for name in sampling.SAMPLERS)]

@@ -195,7 +195,7 @@ def path_text(desk: Desk, sample_id: str, path: Trajectory) -> str:
         for act, sign, title in PLAY
     )
     return (
-        f"<h2>Trajectory <span class='count'>{last + 1} steps</span>"
+        f"<h2>Trajectory <span class='count'>{last + 1} {'steps' if last else 'step'}</span>"
         "<button type='button' class='cross' data-event='path close' title='Close' aria-label='Close'>✕</button></h2>"
         f"<div class='steps'><div class='acts'>{acts}<span class='said'>{words}</span></div>"
         f"<div class='strip tall'>{frames}</div></div>"

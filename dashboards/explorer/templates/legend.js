@@ -10,6 +10,7 @@
     if (text !== undefined) node.textContent = text;
     return node;
   };
+  const pen = document.createElement("canvas").getContext("2d");
   const list = () => document.querySelector("#classes .rows");
 
   const row = ([number, name, colour, ...totals]) => {
@@ -53,10 +54,11 @@
   };
 
   const mark = () => {
+    pen.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     const longest = Math.max(...rows.map(([, name]) => name.length)), room = (32 - Math.min(longest, 12)) / columns.length;
     const widths = columns.map((name, i) => {
       const letters = rows.map((each) => told(each, i).length), least = Math.min(name.length, Math.floor(room));
-      return `${Math.max(7 * least, 7.2 * Math.max(0, ...letters))}px`;
+      return `${Math.max(pen.measureText(name.slice(0, least)).width + 6, 7.2 * Math.max(0, ...letters))}px`;
     });
     list().parentNode.style.setProperty("--cells", widths.join(" "));
     sort();

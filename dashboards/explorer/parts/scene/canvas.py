@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from bokeh.core.properties import field, value
@@ -33,12 +32,12 @@ from modescope.atlas import Box
 from .detail import Picture, Thumbnails
 
 KINDS = ("real", "generated")
-ICON = "data:image/svg+xml;utf8," + quote(
-    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'><g fill='#747679' stroke='#747679'>"
-    "<text x='12' y='11' style='font:700 10px sans-serif' stroke='none' text-anchor='middle'>SVG</text>"
-    "<path d='M12 13v7.5M8.5 17.5l3.5 3.5 3.5-3.5' stroke-width='1.6' fill='none'/></g></svg>"
+ICON = (
+    "data:image/svg+xml;utf8,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'>"
+    "<text x='12' y='11' fill='gray' text-anchor='middle' style='font:700 10px sans-serif'>SVG</text>"
+    "<path d='M12 13v7.5M8.5 17.5l3.5 3.5 3.5-3.5' stroke='gray' stroke-width='1.6' fill='none'/></svg>"
 )
-"""Of the tool that saves the map as SVG; in the grey that Bokeh's icons have on any page."""
+"""Of the tool that saves the map as SVG, in about the grey that Bokeh's icons have on any page (it encodes the address)."""
 HEARD = ("mousemove", "mouseleave", "tap", "doubletap", "reset", "selectiongeometry")
 """Events of a figure that map.js takes."""
 
