@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .desk import Desk
 
 SOURCES = {
-    "nearest": "recorded for the nearest generated samples",
+    "nearest": "of the nearest generated samples",
     "scaled": "of real images scaled to the noise level",
     "inverted": "from noise that makes them (slow)",
     "guided": "from noise steered to the aim (slow)",
