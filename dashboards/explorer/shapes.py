@@ -28,7 +28,7 @@ PAD = 0.012
 """Of the map's longer side, between a missing region's outermost samples and its outline."""
 ROOM, EDGE = 22, 10
 """Pixels between two numbers, and from a number to the edge."""
-LETTER = (7.0, 17.0)
+LETTER = (7.8, 17.0)
 """Pixels of one character of a class name, its surroundings included."""
 LONGEST = 24
 """Characters of a name on the map."""

@@ -53,17 +53,17 @@ def test_every_class_of_imagenet_is_in_one_superclass() -> None:
         (6, "fish"),
         (7, "birds"),
         (146, "birds"),
-        (51, "reptiles and amphibians"),
+        (51, "reptiles, amphibians"),
         (151, "dogs"),
         (268, "dogs"),
         (269, "other mammals"),
         (147, "other mammals"),
-        (327, "insects and other invertebrates"),
+        (327, "invertebrates"),
         (388, "other mammals"),
         (389, "fish"),
         (889, "musical instruments"),
         (954, "food, plants and fungi"),
-        (968, "furniture and household"),
+        (968, "household"),
         (981, "people"),
     ],
 )
@@ -73,8 +73,8 @@ def test_classes_at_the_ends_of_ranges_are_where_they_belong(index: int, name: s
 
 def test_classes_are_found_by_synset_and_not_by_their_place_in_a_source(project: Project) -> None:
     dog, bird = "dogs", "birds"
-    wanted = [dog, dog, "fish", bird, bird, "vehicles and their parts", "buildings and landscapes", bird]
-    assert named(project) == [*wanted, "furniture and household", bird]
+    wanted = [dog, dog, "fish", bird, bird, "vehicles", "buildings, landscapes", bird]
+    assert named(project) == [*wanted, "household", bird]
     birds = [name for name, _ in superclasses.table()].index(bird)
     assert superclasses.members(project, birds) == (3, 4, 7, 9)
     assert superclasses.members(project, 99) == ()
@@ -114,6 +114,7 @@ def test_a_click_on_a_superclass_shows_it_alone_and_again_all(fresh_root: Path) 
     birds = [name for name, _ in superclasses.table()].index("birds")
     session.told(f"solo-group {birds}")
     assert session.desk.state.look.solo == (3, 4, 7, 9)
+    assert session["legend"].text.count("class='off'") == 5  # type: ignore[attr-defined]
     session.told(f"solo-group {birds}")
     assert session.desk.state.look.solo == ()
     session.told("solo-group ²")

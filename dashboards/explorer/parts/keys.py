@@ -78,8 +78,10 @@ def _superclasses(project: Project, state: State) -> Iterator[str]:
     for place, colour in colours.superclass_colours(project, look).items():
         words = html.escape(superclasses.table()[place][0])
         totals = "".join(f"<b>{count[place]:,}</b>" for count in counts)
+        off = "off" if look.solo and not set(look.solo) & set(superclasses.members(project, place)) else ""
+        said = f"{words}: click shows it alone; {TOLD.get(look.kinds, '')}"
         yield (
-            f"<button data-event='solo-group {place}' title='{words}: click shows it alone; {TOLD.get(look.kinds, '')}'>"
+            f"<button data-event='solo-group {place}' class='{off}' title='{said}'>"
             f"<span><i style='color:{colour}'>{sign}</i>{words}</span>{totals}</button>"
         )
 

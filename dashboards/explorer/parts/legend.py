@@ -84,9 +84,10 @@ class Legend(Part):
     def draw(self, state: State, before: State | None) -> None:
         project, group, look = self.desk.project, state.picks.group, state.look
         stamps = [evidence(project, look.view, name) for name in (look.generator, look.versus) if name]
+        solo = look.solo if colours.mode(project, look) == "superclass" else ()  # the others say nothing of it
         self.latest.ask(
             "key",
-            (states.replace(look, frame=None, tab="select", solo=()), *stamps),
+            (states.replace(look, frame=None, tab="select", solo=solo), *stamps),
             lambda: (keys.text(project, state), rows(project, look)),
             self._show,
         )

@@ -83,7 +83,7 @@
   const key = (left) => {
     const panel = Bokeh.index.find_one(model("legend"))?.shadow_el, out = [];
     let y = 24;
-    for (const node of panel?.querySelectorAll("h3, p, .scale, .legend > *") ?? []) {
+    for (const node of panel?.querySelectorAll("h3, p, .scale, .legend > :not(.off)") ?? []) {
       if (node.matches(".ends")) { // below the two ends of the scale
         const [low, high] = node.children, at = (x, anchor) => ({ x, y, fill: colour("soft"), "font-size": 11, "text-anchor": anchor });
         out.push(make("text", at(left, "start"), low.textContent), make("text", at(left + SCALE, "end"), high.textContent));
