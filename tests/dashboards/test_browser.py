@@ -279,6 +279,27 @@ def test_the_map_is_saved_as_it_is_seen(visitor: Callable[..., Visitor]) -> None
     assert {"student", "other", "real", f"{hostile.TAG}3"} <= set(words)
 
 
+def test_nothing_is_painted_beyond_the_frame_of_the_map(visitor: Callable[..., Visitor]) -> None:
+    """The strip of the tools has the same pixels with outlines that go beyond the frame, and without."""
+    strips = []
+    for overlays in ("", "contours,gaps"):
+        one = visitor(f"?overlays={overlays}")
+        x, y = one.page.evaluate(
+            "() => { const { x, y } = Bokeh.documents[0].get_model_by_name('points real').data_source.data;"
+            "return [x[0], y[0]]; }"
+        )
+        one.arrive(f"{one.page.url}&frame={x - 0.5},{x},{y - 0.25},{y + 0.25}")
+        if overlays:
+            one.page.wait_for_function(LINES)
+        one.place("points real", 0)
+        one.page.wait_for_timeout(300)
+        strips.append(pixels(one.page.screenshot(clip={"x": 903, "y": 50, "width": 33, "height": 740})))
+    np.testing.assert_array_equal(*strips)
+
+
+LINES = "Bokeh.documents[0].get_model_by_name('contours real').data_source.data.xs.length"
+
+
 def test_a_missing_region_is_opened_from_the_list_and_the_map_goes_there(visitor: Callable[..., Visitor]) -> None:
     one = visitor()
     listed = one.tab("Gaps")

@@ -160,10 +160,17 @@
     doubletap: (event) => { if (!explorer.point.hit(event)) explorer.send("whole"); },
   };
 
+  // Bokeh does not clip what lies on the layer above the points, and it would be painted over the tools.
+  const clip = (plot) => {
+    const [view] = [...shown(plot).renderer_views.values()].filter((each) => each.glyph);
+    Object.defineProperty(Object.getPrototypeOf(view), "needs_clip", { get: () => true });
+  };
+
   const ready = setInterval(() => {
     const told = page()?.get_model_by_name("scene frame"), [plot] = plots();
     if (!told || !(plot?.inner_width > 1)) return;
     clearInterval(ready);
+    clip(plot);
     hear("frame", told.value);
     for (const each of plots()) pictures(each);
   }, 30);
