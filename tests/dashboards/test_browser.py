@@ -284,13 +284,10 @@ def test_nothing_is_painted_beyond_the_frame_of_the_map(visitor: Callable[..., V
     strips = []
     for overlays in ("", "contours,gaps"):
         one = visitor(f"?overlays={overlays}")
-        x, y = one.page.evaluate(
-            "() => { const { x, y } = Bokeh.documents[0].get_model_by_name('points real').data_source.data;"
-            "return [x[0], y[0]]; }"
-        )
-        one.arrive(f"{one.page.url}&frame={x - 0.5},{x},{y - 0.25},{y + 0.25}")
-        if overlays:
-            one.page.wait_for_function(LINES)
+        left, right, bottom, top, _, _ = frame_of(one)
+        x, y, part = (left + right) / 2, (bottom + top) / 2, (right - left) / 4  # ends in the midst of the clouds
+        one.arrive(f"{one.page.url}&frame={x - part},{x},{y - part / 2},{y + part / 2}")
+        one.page.wait_for_function(f"({LINES} > 0) === {str(bool(overlays)).lower()}")
         one.place("points real", 0)
         one.page.wait_for_timeout(300)
         strips.append(pixels(one.page.screenshot(clip={"x": 903, "y": 50, "width": 33, "height": 740})))
