@@ -24,7 +24,7 @@
   };
 
   const step = (number, redo, query) => {
-    if (waiting && !number) return;
+    if (waiting && !number && !redo) return;
     waiting = false;
     steps[at = number] = [query, now];
     for (const each of numbers()) if (each > number + redo || each < number - STEPS) delete steps[each];
