@@ -26,6 +26,14 @@
     send("theme", theme);
   };
 
+  // Before the server has said anything, and where it has no map to show: as the address, this visitor or the system has it.
+  const wanted = () => {
+    let theme = new URLSearchParams(location.search).get("theme");
+    try { theme ??= localStorage.getItem("modescope theme"); } catch { /* as above */ }
+    return theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  };
+  document.documentElement.classList.toggle("dark", wanted() === "dark");
+
   const help = () => { const card = $("help"); card.open ? card.close() : card.showModal(); };
 
   // A tool of the map, by its type: on, or off again.
@@ -72,10 +80,7 @@
     explorer.memory.begin(JSON.parse(page.value), doc().get_model_by_name("page group").value);
     show(page.value);
     doc().on_event("connection_lost", lost);
-    let theme = null;
-    try { theme = localStorage.getItem("modescope theme"); } catch { /* as above */ }
-    theme ??= matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-    if (!/[?&]theme=/.test(location.search) && theme === "dark") send("theme", theme);
+    if (!/[?&]theme=/.test(location.search) && wanted() === "dark") send("theme", "dark");
   }, 20);
 
   Object.assign(explorer, { show, dark, help, link: () => navigator.clipboard?.writeText(location.href) });
