@@ -53,7 +53,9 @@ class Generating(Part):
         self.during = Select(name="during", title="Held in", options=list(STEPS.items()), **WIDE)
         self.variations = Spinner(name="variations", title="Variations", low=1, high=MOST, step=1, **WIDE)
         self.seed = Spinner(name="seed", title="Seed", low=0, high=2**31 - 1, step=1, **WIDE)
-        self.button = Button(name="generate", label="Generate", button_type="success", **WIDE | {"min_width": 84})
+        self.button = Button(
+            name="generate", label="Generate", button_type="success", **WIDE, styles={"min-width": "92px"}
+        )
         self.load = Button(name="load", label="Load its layers", **WIDE)
         self.task: Task | None = None
         self._drawn: tuple | None = None
