@@ -1,6 +1,6 @@
 """How long a visitor waits: first picture, hover card, neighbours, filter, generation; alone, and with others.
 
-    python -m benchmarks.explorer [--visits 5] [--generations 8] [--sessions 10 --seconds 120] [--root .]
+    python -m benchmarks.explorer [--visits 5] [--generations 8] [--sessions 10 --seconds 120 --pause 2] [--root .]
 
 Runs on the maps of a project and leaves nothing behind in it. Server and browser share the cores.
 """
@@ -103,6 +103,7 @@ def alone(address: str, visits: int, generations: int) -> None:
             page = new_page(browser)
             page.wait_for_timeout(1500)  # the browser's own start is over
             ready.append(timed(lambda page=page: visit(page, address)))  # type: ignore[misc]
+            page.wait_for_timeout(500)
             card.append(timed(lambda page=page: hover(page)))  # type: ignore[misc]
             if number < visits - 1:
                 page.context.close()
@@ -118,7 +119,7 @@ def alone(address: str, visits: int, generations: int) -> None:
         line("masked generation to its star", [generate(page) for _ in range(generations)], 1)
 
 
-CROWD = """([number, step, seconds]) => {
+CROWD = """([number, step, seconds, pause]) => {
     const model = (name) => Bokeh.documents[0].get_model_by_name(name), selects = [], made = [], errors = [];
     const end = performance.now() + 1000 * seconds;
     const changed = async (act, look) => {
@@ -132,22 +133,30 @@ CROWD = """([number, step, seconds]) => {
     };
     const source = (what) => model(`marks ${what}`).data_source, selected = source("selected"), found = source("found");
     const alert = model("alert"), shown = () => new URLSearchParams(location.search).get("shown");
+    const rest = (share = 1) => new Promise((next) => setTimeout(next, 1000 * pause * share));
     const work = async () => {
+        await rest((5 * number) / step); // they did not all come at once
         explorer.send("tab", "generate");
+        await rest();
         for (let i = number; performance.now() < end; i += step) {
             selects.push(await changed(() => explorer.send("select", `real/${i % 50}`), () => selected.data) / 1000);
+            await rest();
             await changed(() => explorer.send("find"), () => found.data);
+            await rest();
             await changed(() => explorer.send("generate"), shown);
+            await rest();
             made.push(shown());
             if (alert.visible) throw new Error(alert.text);
         }
     };
     window.worked = work().catch((error) => errors.push(`${error}`)).then(() => ({ selects, made, errors }));
 }"""
-"""A visitor who selects, finds and has made, all the time. Looking takes next to nothing: models are found once."""
+"""A visitor who selects, finds and has made, and looks at each for a while. The script's own looking takes next to nothing:
+models are found once.
+"""
 
 
-def crowd(server: Server, root: Path, sessions: int, seconds: float) -> None:
+def crowd(server: Server, root: Path, sessions: int, seconds: float, pause: float) -> None:
     """Many at once: every result arrives and is kept, and nobody waits long for a selection."""
     with browsing() as browser:
         pages = [new_page(browser) for _ in range(sessions)]
@@ -157,14 +166,16 @@ def crowd(server: Server, root: Path, sessions: int, seconds: float) -> None:
         pages[0].evaluate("explorer.send('tab', 'generate')")
         generate(pages[0])  # loads the generator
         for number, page in enumerate(pages):
-            page.evaluate(CROWD, [number, sessions, seconds])
+            page.evaluate(CROWD, [number, sessions, seconds, pause])
         told = [page.evaluate("window.worked") for page in pages]
     selects = np.concatenate([each["selects"] for each in told])
     made = [name for each in told for name in each["made"]]
     errors = [error for each in told for error in each["errors"]]
     kept = {path.stem for path in root.glob("data/made/*/*.json")}
     lost = [name for name in made if name.removeprefix("made/") not in kept]
-    print(f"{sessions} sessions for {seconds:g} s: {len(selects)} selections, {len(made)} generations")
+    print(
+        f"{sessions} sessions for {seconds:g} s, {pause:g} s after each act: {len(selects)} selections and generations"
+    )
     print(f"{'selection, 95th percentile':<34}{np.quantile(selects, 0.95):8.3f} s   wanted 0.4 s")
     print(f"{'selection, median':<34}{np.median(selects):8.3f} s  (longest {selects.max():.3f})")
     print(f"errors {len(errors)} {errors[:3]}, lost results {len(lost)}   wanted none")
@@ -176,12 +187,15 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=8)
     parser.add_argument("--sessions", type=int, default=0, help="then, so many visitors at once")
     parser.add_argument("--seconds", type=float, default=120, help="how long they stay")
+    parser.add_argument(
+        "--pause", type=float, default=2, help="seconds that a visitor looks at what came; 0: a load test"
+    )
     parser.add_argument("--root", type=Path, default=Path())
     arguments = parser.parse_args()
     with borrowed(arguments.root.resolve()) as root, serving(root) as server:
         alone(server.address, arguments.visits, arguments.generations)
         if arguments.sessions:
-            crowd(server, root, arguments.sessions, arguments.seconds)
+            crowd(server, root, arguments.sessions, arguments.seconds, arguments.pause)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 from bokeh.document import Document
 from bokeh.server import urls
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
+from bokeh.settings import settings
 from tornado.web import HTTPError, authenticated
 
 from . import downloads, making, opening
@@ -51,6 +52,7 @@ for route in ((ROUTE, Thumbnail), *downloads.ROUTES):
 
 
 def on_server_loaded(server_context: Any) -> None:
+    settings.perform_document_validation = False  # a tenth of a second of every visit; the tests do it
     png(np.zeros((1, 1, 1), np.uint8))  # Pillow looks for its encoders on first use
     try:
         studio = making.shared()

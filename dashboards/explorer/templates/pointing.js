@@ -62,7 +62,9 @@
     card().hidden = true;
     rings(found);
     link(found?.id ?? null);
-    if (found) timer = setTimeout(open, DELAY);
+    if (!found) return;
+    new Image().src = address(found.id, found.version); // there when the card opens
+    timer = setTimeout(open, DELAY);
   };
 
   const open = () => {
