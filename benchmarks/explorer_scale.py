@@ -100,10 +100,14 @@ def measure(page: Page, address: str, large: bool, repeat: Callable[[Callable[[]
     for what, zoom in (("pan", False), ("zoom", True)):
         frames = repeat(lambda zoom=zoom: page.evaluate(FRAMES, [20, zoom]))  # type: ignore[misc]
         line(f"{what}, frames per second", frames, "20", "")
-    page.wait_for_timeout(1500)
     seen = "raster real" if page.evaluate(f"({MODEL})('raster real').visible") else "points real"
     sizes = iter((3, 9, 5, 12, 4, 10))
-    lasso = repeat(lambda: page.evaluate(CHANGED, [seen, LASSO.replace("SIZE", str(next(sizes)))]))
+
+    def drawn() -> float:
+        page.wait_for_timeout(1500)  # all that follows the lasso before, its images in the panel too, is there
+        return page.evaluate(CHANGED, [seen, LASSO.replace("SIZE", str(next(sizes)))])
+
+    lasso = repeat(drawn)
     line("lasso, until the others are grey", lasso, "0.3")
     page.evaluate('explorer.send("clear")')
     page.wait_for_timeout(1500)

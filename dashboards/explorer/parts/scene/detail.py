@@ -34,7 +34,7 @@ class Budget:
     sample: int
 
 
-GPU, PLAIN = Budget(raw=200_000, few=20_000, sample=3000), Budget(raw=16_000, few=4000, sample=1000)
+GPU, PLAIN = Budget(raw=200_000, few=20_000, sample=3000), Budget(raw=16_000, few=4000, sample=800)
 """For a browser that draws with a GPU, and for one that has none, or has not told yet: it would stall at every pan."""
 OUTSIDE = 0x48
 """Alpha of what is not in the group."""

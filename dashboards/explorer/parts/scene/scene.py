@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from bokeh.models import Column, CustomJS, Model, Row, TextInput
 
 from modescope.atlas import Box
@@ -20,7 +21,7 @@ from . import detail, hovering, regions
 from .canvas import Canvas, ranges
 from .marks import Marks
 from .newest import Newest
-from .painting import Painter, View, Window, looks, moving
+from .painting import Drawn, Painter, View, Window, drawn, looks, moving, show
 
 if TYPE_CHECKING:
     from ...desk import Desk
@@ -49,6 +50,7 @@ class Scene(Part):
         self._count = 0
         self._frame: tuple[float, float, float, float] | None = None
         self._members: tuple[tuple[str, ...], regions.Members] = ((), {})
+        self._ready: tuple[tuple[Any, ...], Drawn] | None = None
 
     def _map(self, view: str) -> Canvas:
         """One map more: the second is made when it is asked for."""
@@ -143,7 +145,14 @@ class Scene(Part):
         return views
 
     def _refresh(self, state: State, *, at_once: bool) -> None:
-        self.painter.refresh(self._views(state), self.window, self._group(state), at_once=at_once)
+        if self._ready is not None and self._ready[0] == self._place(state):
+            show(self._ready[1])
+        else:
+            self.painter.refresh(self._views(state), self.window, self._group(state), at_once=at_once)
+
+    def _place(self, state: State) -> tuple[Any, ...]:
+        """What pictures depend on, but for the group."""
+        return detail.bare(state), "images" in state.look.overlays, state.look.versus, self.window
 
     def _group(self, state: State) -> regions.Members | None:
         """Members of the group by side, the true ones also where the group names only some."""
@@ -218,16 +227,25 @@ class Scene(Part):
         state, sides = self.desk.state, {side.name: side for side in self.desk.sides}
         before = self._group(state) or {}
 
-        def job() -> regions.Members:
+        views, window, place = self._views(state), self.window, self._place(state)
+
+        def job() -> tuple[regions.Members, tuple[str, ...], Drawn]:
             keeps = {name: colours.kept(state, side) for name, side in sides.items()}
             view = state.look.view
             now = {n: regions.caught(self.project, view, side, region, keeps[n]) for n, side in sides.items()}
-            return regions.combined(before, now, mode)
+            members = regions.combined(before, now, mode)
+            pictures = drawn(self.project, views, window, members if any(map(np.any, members.values())) else None)
+            return members, regions.named(sides, members), pictures
 
-        self.desk.ask(job, lambda members: self._grouped(sides, members))
+        self.desk.ask(job, lambda found: self._grouped(*found, place))
 
-    def _grouped(self, sides: Mapping[str, Side], members: regions.Members) -> None:
-        group = regions.named(sides, members)
-        self._members = group, members
+    def _grouped(
+        self, members: regions.Members, group: tuple[str, ...], pictures: Drawn, place: tuple[Any, ...]
+    ) -> None:
+        """The pictures come with the group, so that the map does not wait for the images in the panel."""
+        self._members, self._ready = (group, members), (place, pictures)
         caught = sum(int(inside.sum()) for inside in members.values())
-        self.desk.become(states.picking(self.desk.state, group=group, caught=caught))
+        try:
+            self.desk.become(states.picking(self.desk.state, group=group, caught=caught))
+        finally:
+            self._ready = None
