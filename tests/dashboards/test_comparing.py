@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bokeh.document import Document
 from driving import opened, report, settle, text
 
 from dashboards.explorer import ballots, making
-from dashboards.explorer.parts.metrics import link, noise
+from dashboards.explorer.parts.metrics import _row, link, noise
 from dashboards.explorer.resources import Project, load
 from modescope import files
 from modescope.tracking import finding
@@ -65,6 +66,25 @@ def test_a_second_generator_shows_which_differences_are_noise(page: Document) ->
     settle(page, lambda: "<th>other</th>" in text(page, "metrics"))
     assert "<td>recall</td><td><b>0.900</b></td><td>0.250</td><td></td>" in text(page, "metrics")
     assert "<td>coverage</td><td>0.750</td><td>0.750</td><td>=</td>" in text(page, "metrics")
+
+
+@pytest.mark.parametrize(
+    ("score", "better", "worse"),
+    [
+        ("recall", 0.9, 0.2),
+        ("density", 1.04, 1.47),
+        ("frechet", 67.2, 408.5),
+        ("sliced_wasserstein", 0.06, 0.25),
+        ("copies", 0, 0.1),
+    ],
+)
+def test_the_better_of_two_scores_is_bold(score: str, better: float, worse: float) -> None:
+    row = _row(score, [{score: worse}, {score: better}], {})
+    assert row.count("<b>") == 1
+    assert re.findall(r"<b>([\d.]+)</b>", row) == [
+        f"{better:,}" if isinstance(better, int) else f"{better:.{1 if better > 10 else 3}f}"
+    ]
+    assert "<b>" not in _row(score, [{score: worse}, {score: better}], {score: True})
 
 
 def test_each_class_has_its_line_and_leads_to_the_map(page: Document) -> None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 ADDRESS = "MODESCOPE_MLFLOW"
 """Environment variable: where `mlflow ui` answers; its own default address else."""
-LOWER = ("frechet", "kernel", "gaps", "missing_mass")
-"""Scores of which less is better."""
+LOWER = ("frechet", "kernel", "sliced_wasserstein", "distribution_shift", "copies", "gaps", "missing_mass")
+"""Scores of which less is better. The best density is 1; of the others more is better."""
 
 
 def link(root: Path, view: str, generator: str) -> str | None:
@@ -102,11 +102,15 @@ def _number(value: Any) -> str:
 def _row(score: str, scores: list[dict[str, Any]], within: Mapping[str, bool]) -> str:
     values = [each.get(score) for each in scores]
     known = [value for value in values if value is not None]
-    best = (min if score in LOWER else max)(known) if len(known) > 1 and not within.get(score, False) else None
+    best = min(known, key=lambda value: _badness(score, value)) if len(known) > 1 and not within.get(score) else None
     cells = "".join(f"<td>{f'<b>{_number(v)}</b>' if v is not None and v == best else _number(v)}</td>" for v in values)
     real = next((found for each in scores if (found := _of_real(each, score)) is not None), None)
     equal = "" if len(scores) == 1 else f"<td>{'=' if within.get(score) else ''}</td>"
     return f"<tr><td>{score.replace('_', ' ')}</td>{cells}{equal}<td class='soft'>{_number(real)}</td></tr>"
+
+
+def _badness(score: str, value: float) -> float:
+    return abs(value - 1) if score == "density" else value if score in LOWER else -value
 
 
 def _of_real(scores: dict[str, Any], score: str) -> float | None:
