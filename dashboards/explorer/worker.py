@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -83,9 +84,10 @@ class Turns:
 
 
 def _step_back() -> None:
-    """This thread gives way to the event loop, where the system knows priorities of threads: clicks go before images."""
-    with suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    """This thread gives way to the event loop, so that clicks go before images: on Linux, where threads have priorities."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 _models = Turns("model")

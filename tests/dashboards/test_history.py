@@ -11,9 +11,11 @@ import pytest
 from bokeh.document import Document
 from driving import opened, press, report, settle, text
 
-from dashboards.explorer import downloads
+from dashboards.explorer import downloads, opening
 from dashboards.explorer import making as explorer
+from dashboards.explorer.desk import Desk
 from dashboards.explorer.making import Studio
+from dashboards.explorer.parts import PARTS, history
 from dashboards.explorer.parts.history import grouped
 from dashboards.explorer.resources import load
 from modescope import making
@@ -61,6 +63,26 @@ def test_what_is_hidden_can_be_shown_and_brought_back(page: Document) -> None:
     report(page, f"reveal {oldest}")
     assert listed(page) == [newest, oldest]
     assert "hidden" not in text(page, "history")
+
+
+def test_older_images_come_at_a_press(fresh_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "PAGE", 1)
+    studio = Studio(load(fresh_root))
+    plain = dict(view="default", generator="student", label=3, layers=("encoder_bottleneck",), seeds=(0, 1))
+    studio.make(Wish(**plain, target=Picked(ids=("real/1", "real/2"))))  # type: ignore[arg-type]
+    page = Desk(studio, Document(), "", opening.first(studio), PARTS).document
+    report(page, "tab made")
+    assert len(listed(page)) == 1
+    assert "1 older" in text(page, "history")
+    report(page, "older")
+    assert len(listed(page)) == 2
+
+
+def test_what_is_in_a_hidden_tab_is_drawn_when_it_is_opened(fresh_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = opened(fresh_root, monkeypatch)
+    assert not text(page, "history")
+    report(page, "tab made")
+    assert "What you generate is kept here" in text(page, "history")
 
 
 def test_a_click_shows_the_image_with_its_words(page: Document) -> None:

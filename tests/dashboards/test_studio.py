@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -242,6 +243,26 @@ def test_layers_to_hold_are_those_that_were_recorded_and_all_once_loaded(studio:
     studio.load("student")
     assert set(before) < set(studio.layers("student"))
     assert layer_choices((), {}) == {}
+
+
+def test_classes_of_many_samples_are_counted_as_one_by_one(studio: Studio) -> None:
+    ids = [
+        *studio.project.real.ids,
+        *studio.project.generators["student"].ids,
+        make(studio).id,
+        "real/999999",
+        "nobody",
+    ]
+    known = [name for name in ids if name.startswith("made/") or studio.project.side(name)]
+    assert studio.count_labels(ids) == Counter(map(studio.label, known))
+
+
+@pytest.mark.parametrize(("threads", "left"), [(1, 1), (2, 1), (7, 3)])
+def test_the_model_leaves_half_of_its_threads_to_the_page(fresh_root: Path, threads: int, left: int) -> None:
+    path = fresh_root / "params.yaml"
+    raw = yaml.safe_load(path.read_text())
+    files.write_text(path, yaml.safe_dump({**raw, "runtime": {**raw["runtime"], "threads": threads}}))
+    assert Studio(load(fresh_root)).workshop.opened.params.runtime.threads == left
 
 
 @pytest.mark.parametrize("missing", ["data/real", "data/maps", "data/fake"])

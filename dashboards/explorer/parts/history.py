@@ -72,7 +72,7 @@ class History(Part):
         if not history:
             return f"{head}<p class='hint'>What you generate is kept here, and is still here after a restart.</p>"
         groups = "".join(self._group(state, group) for group in grouped(there[: self.most]))
-        more = f"<p>{button(f'{len(there) - self.most:,} older ones', 'older')}</p>" if len(there) > self.most else ""
+        more = f"<p>{button(f'{len(there) - self.most:,} older', 'older')}</p>" if len(there) > self.most else ""
         return f"{head}{self._acts(there, undone)}{groups}{more}{self._undone(undone)}"
 
     def _acts(self, there: Sequence[Kept], undone: Sequence[Kept]) -> str:
