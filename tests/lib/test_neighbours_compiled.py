@@ -147,3 +147,5 @@ def test_only_float32_blocks_of_many_pairs_are_compiled(monkeypatch: pytest.Monk
 
     assert [block.compiled for block in blocks(400)] == [True, False]
     assert [block.compiled for block in blocks(401)] == [False, False]
+    monkeypatch.setattr("modescope.neighbours.bounds._SCATTERED", 399)
+    assert [block.compiled for block in blocks(400)] == [False, False]

@@ -27,6 +27,7 @@ _SPARE = 64  # roundings beyond those of the products: norms, centring, threshol
 _BYTES = 40  # of a block of chunk x 2 chunk distances and its temporaries, float64 included, over chunk^2
 _WHOLE = 1 << 24  # numbers of a set that is kept in float32 beside the raw ones: 64 MB
 _COMPILED = 1 << 23  # pairs: a pass over fewer is over before numba is imported, which takes half a second
+_SCATTERED = 1 << 27  # pairs: over more, what compiled code allocates in between leaves a gigabyte of memory in pieces
 CROWDED = 20  # a block with more than 1 in 20 pairs undecided is cheaper in float64
 
 
@@ -246,7 +247,7 @@ def measure(a: Part, b: Part, rows: slice, columns: slice, dtype: torch.dtype) -
 
 def many_pairs(a: Cloud, b: Cloud) -> bool:
     """Whether they have so many pairs, on a CPU, that compiled code searches them."""
-    return a.raw.device.type == "cpu" and len(a.raw) * len(b.raw) >= _COMPILED
+    return a.raw.device.type == "cpu" and _COMPILED <= len(a.raw) * len(b.raw) <= _SCATTERED
 
 
 def exact(a: Cloud, b: Cloud, i: Int64[Tensor, " P"], j: Int64[Tensor, " P"]) -> Float64[Tensor, " P"]:
