@@ -21,6 +21,8 @@ STEPS = 40
 """Steps that come back, of those before now and of those after."""
 MOST = 20_000
 """Samples of a group that come back."""
+ALL = 10 * MOST
+"""Samples of all groups; where there are so many, further groups come back empty."""
 
 
 def packed(ids: Iterable[str]) -> str:
@@ -67,7 +69,10 @@ def read(studio: Studio, text: str, now: State) -> Past[State]:
     number], ...], "after": the same}; number -1 is no group. Raises ValueError for anything else."""
     try:
         told = json.loads(text)
-        groups = [unpacked(each) for each in told["groups"]]
+        groups, room = [], ALL
+        for each in told["groups"]:
+            groups.append(unpacked(each) if room > 0 else ())
+            room -= len(groups[-1])
         before, after = (
             tuple(_state(studio, query, groups, number) for query, number in told[way][-STEPS:])
             for way in ("before", "after")

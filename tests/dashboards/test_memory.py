@@ -51,6 +51,13 @@ def test_a_word_that_asks_for_a_billion_samples_gets_as_many_as_a_group_has() ->
 # Reading
 
 
+def test_thousands_of_large_groups_are_not_unpacked(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(memory, "unpacked", lambda text: asked.append(text) or ("real/1",) * memory.MOST)
+    memory.read(studio, told(groups=["real/:0+20000"] * 5000), opening.first(studio))
+    assert len(asked) == memory.ALL // memory.MOST
+
+
 def test_steps_come_back_as_their_addresses_say_and_groups_as_far_as_they_are_on_the_map(studio: Studio) -> None:
     now = opening.first(studio, {"selected": "real/5"})
     before = [["view=default&generator=student", -1], ["generator=other&selected=fake/other/3", 0]]

@@ -226,7 +226,6 @@ class Scene(Part):
         mode, region = regions.parsed(rest)
         state, sides = self.desk.state, {side.name: side for side in self.desk.sides}
         before = self._group(state) or {}
-
         views, window, place = self._views(state), self.window, self._place(state)
 
         def job() -> tuple[regions.Members, tuple[str, ...], Drawn]:
