@@ -1,9 +1,9 @@
 """Speed and memory of the metrics, beside the PyPI package `prdc` and beside the bare matrix products.
 
-`python benchmarks/metrics_speed.py` compares CPU seconds of one thread: the sides take turns, the best of the rounds
-counts; time and memory are those beyond loading the code. `--large` scores 50,000 real against 50,000 generated samples
-of 768 dimensions on all cores (`--only` one of its
-two parts, in a process of its own: the peak is a process's), `--classes` 1,000 classes of 1,300 real and 50 generated
+`python -m benchmarks.metrics_speed` compares CPU seconds of one thread: the sides take turns, the best of the rounds
+counts; time and memory are those beyond loading the code, which is told apart. `--large` scores 50,000 real against
+50,000 generated samples of 768 dimensions on all cores (`--only` one of its two parts, in a process of its own: the peak
+is a process's, with the interpreter and the features), `--classes` 1,000 classes of 1,300 real and 50 generated
 samples each within itself, `--held-out` the calibration by held-out real samples at 1,797 x 2,560. `--huge-estimate` tells
 what 1,281,167 real against 50,000 generated samples would take.
 """
@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
-import prdc as reference
 import torch
 from tqdm import tqdm
 
@@ -55,6 +54,12 @@ def gaussian(purpose: str, shape: tuple[int, int]) -> np.ndarray:
     return seeds.stream(0, purpose).standard_normal(shape, dtype=np.float32)
 
 
+def load_compiled() -> None:
+    """The code that sets of such numbers are searched by; small blocks take little memory themselves."""
+    extra = extra_mb(lambda: metrics.prdc(gaussian("warm-up", (3000, 8)), gaussian("warm", (3000, 8)), chunk=128))
+    print(f"loading numba and the compiled search, once a process: {extra:.0f} MB")
+
+
 def beside(samples: int, width: int, rounds: int, with_reference: bool) -> None:
     """One thread: our four scores, the three products that they need, and the reference package."""
     real, fake = (gaussian(name, (samples, width)) for name in ("real", "fake"))
@@ -69,6 +74,8 @@ def beside(samples: int, width: int, rounds: int, with_reference: bool) -> None:
         return metrics.prdc(real, fake)
 
     def theirs() -> object:
+        import prdc as reference  # its scikit-learn would count in the memory of the other parts
+
         with contextlib.redirect_stdout(io.StringIO()):  # it prints the counts
             return reference.compute_prdc(real, fake, nearest_k=5)
 
@@ -149,8 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     alone = not (options.large or options.classes or options.held_out or options.huge_estimate)
     if options.threads or alone:
         torch.set_num_threads(options.threads or 1)
-    # Loads the compiled code that large sets are searched by (with numba, about 100 MB); small blocks take little memory.
-    metrics.prdc(gaussian("warm-up", (3000, 8)), gaussian("warm", (3000, 8)), chunk=128)
     if options.large:
         large(options.samples or 50_000, (options.dims or [768])[0], options.only)
     if options.held_out:
@@ -160,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{real} real, {fake} generated, D = {width}: {metrics.estimate(real, fake, width)}")
     if options.classes:
         classes(options.classes, 1300, 50, (options.dims or [768])[0], options.threads or os.cpu_count() or 1)
+    if alone:
+        load_compiled()
     for width in (options.dims or [256, 2048]) if alone else []:
         beside(options.samples or 5000, width, options.rounds, width <= options.with_reference)
 

@@ -6,13 +6,16 @@ import ctypes
 import logging
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Protocol, TypeVar
 
 import torch
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 
 PRECISIONS = ("float32", "winograd", "tf32", "bfloat16", "float16")
 """`float32`: no TF32; `winograd`: float32, on a CPU with Winograd's 3x3 convolutions and fused attention: as exact, faster,
@@ -23,6 +26,10 @@ OPTIONS = ("compile", "channels_last", "deterministic")
 
 WORKSPACES = (":4096:8", ":16:8")
 """Values of CUBLAS_WORKSPACE_CONFIG with which cuBLAS repeats its results."""
+
+
+ROWS_EACH = 32
+"""Rows for each thread from which on a CPU shares a batch between its threads by rows, and not within every operation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +169,35 @@ def arithmetic(precision: str) -> Iterator[None]:
         yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+class Spread(Protocol):
+    """`work` on consecutive slices of `rows` rows, each of at most `most` => what it returned, in order."""
+
+    def __call__(self, work: Callable[[slice], R], rows: int, most: int) -> list[R]: ...
+
+
+@contextmanager
+def sharing(device: torch.device) -> Iterator[Spread]:
+    """Work on the rows of a batch, shared between torch's threads on a CPU: a part each, one thread each.
+
+    Threads that share every operation of a small network wait for each other some thousand times a second, and for
+    whoever else uses the machine. A batch of fewer than `ROWS_EACH` rows for each of them, or on a GPU, stays together.
+    `work` must not change the network: hooks would see the rows of others.
+    """
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+
+        def spread(work: Callable[[slice], R], rows: int, most: int) -> list[R]:
+            shared = threads > 1 and rows >= threads * ROWS_EACH
+            size = min(most, -(-rows // threads)) if shared else most
+            parts = [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+            return list((pool.map if shared else map)(work, parts))
+
+        try:
+            yield spread
+        finally:
+            torch.set_num_threads(threads)  # what a thread sets for itself is also what new threads begin with
 
 
 def slow_here(precision: str, device: torch.device) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -343,6 +344,24 @@ def test_many_rows_are_evaluated_a_part_at_a_time_with_the_same_result(monkeypat
     seen.clear()
     inversion.descend(objective, torch.zeros(7, 2), how, leave=False)
     assert set(seen) == {7}
+
+
+def test_rows_shared_by_two_threads_end_where_they_do_with_one():
+    aims, before = torch.linspace(0.5, 3.0, 200).reshape(100, 2), torch.get_num_threads()
+    how, seen, found = Descent(steps=9, enough=0.0), {}, []
+
+    def objective(x, rows):
+        seen.setdefault(threading.get_ident(), []).append(len(rows))
+        return bowls(aims, (1.0, 30.0))(x, rows)
+
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(inversion.descend(objective, torch.zeros(100, 2), how))
+    torch.set_num_threads(before)
+    assert seen.pop(threading.get_ident())[0] == 100
+    assert {50} <= {size for sizes in seen.values() for size in sizes}
+    torch.testing.assert_close(found[0].unknowns, found[1].unknowns)
+    assert found[0].evaluations.tolist() == found[1].evaluations.tolist()
 
 
 def test_the_summary_counts_what_is_made_and_ranks_only_what_is_not():

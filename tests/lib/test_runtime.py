@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
 
 import pytest
 import torch
@@ -78,3 +81,58 @@ def test_a_cpu_says_what_half_precision_costs_and_a_gpu_nothing():
         assert not has or said is None
         assert runtime.slow_here(precision, torch.device("cuda")) is None
     assert runtime.slow_here("float32", torch.device("cpu")) is None
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("rows", "most"), [(0, 8), (1, 8), (95, 95), (96, 96), (97, 97), (300, 64), (300, 1000)])
+def test_slices_cover_the_rows_in_order_and_none_is_larger_than_asked_for(rows, most, three_threads):
+    with runtime.sharing(torch.device("cpu")) as spread:
+        parts = spread(lambda part: part, rows, most)
+    assert [row for part in parts for row in range(part.start, part.stop)] == list(range(rows))
+    assert all(part.stop - part.start <= most for part in parts)
+
+
+def test_a_large_batch_is_shared_by_threads_of_one_each_and_a_small_one_stays_with_the_caller(three_threads):
+    def who(part):
+        return threading.get_ident(), torch.get_num_threads()
+
+    with runtime.sharing(torch.device("cpu")) as spread:
+        shared = spread(who, 3 * runtime.ROWS_EACH, 1000)
+        together = spread(who, 3 * runtime.ROWS_EACH - 1, 1000)
+        here = torch.get_num_threads()
+    assert [threads for _, threads in shared] == [1, 1, 1]
+    assert threading.get_ident() not in {thread for thread, _ in shared}
+    assert together == [(threading.get_ident(), 3)]
+    assert here == torch.get_num_threads() == 3
+
+
+def test_one_thread_or_a_gpu_shares_nothing(three_threads):
+    for device, threads in (("cuda", 3), ("cpu", 1)):
+        torch.set_num_threads(threads)
+        with runtime.sharing(torch.device(device)) as spread:
+            assert spread(lambda part: threading.get_ident(), 1000, 1000) == [threading.get_ident()]
+
+
+def test_what_fails_in_a_thread_fails_for_the_caller_and_the_threads_are_put_back(three_threads):
+    def refuse(part):
+        raise ValueError(f"no {part.start}")
+
+    with pytest.raises(ValueError, match="no 0"), runtime.sharing(torch.device("cpu")) as spread:
+        spread(refuse, 1000, 1000)
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(("own", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_the_user_said_otherwise(own, found):
+    surroundings = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    surroundings |= {"OMP_WAIT_POLICY": own} if own else {}
+    code = "import modescope, os; print(os.environ['OMP_WAIT_POLICY'])"
+    said = subprocess.run([sys.executable, "-c", code], env=surroundings, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == found

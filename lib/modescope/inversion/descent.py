@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from modescope.runtime import sharing
+
 REACH = 0.4
 """Longest step, as a root mean square over the unknowns: noise has one of 1."""
 SHORTER = 0.4
@@ -49,6 +51,10 @@ Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """Unknowns (n, D) of the rows (n,) => per row what to minimise, the error by which it is done, a by-product to keep."""
 
 
+Sloped = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Objective, error, by-product and slope of some rows."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Met:
     """Per row the best unknowns met (N, D), their objective and error (N,), their by-product (N, ...); evaluations taken."""
@@ -65,7 +71,24 @@ def descend(objective: Objective, start: Float[Tensor, "N D"], how: Descent, *, 
 
     Rows share no number, so a row's result depends on its company by rounding alone. Rows that are done leave the batch,
     and the others go on faster (`leave` False: all go on to the last step, together). Of each row the best one met is kept.
+    A CPU shares the rows between its threads.
     """
+    with sharing(start.device) as spread:
+
+        def evaluated(at: Tensor, rows: Tensor) -> Sloped:
+            def work(part: slice) -> Sloped:
+                return _sloped(objective, at[part], rows[part])
+
+            found = spread(work, len(at), TOGETHER) if leave else [work(slice(None))]
+            value, error, product, slope = map(torch.cat, zip(*found, strict=True))
+            return value, error, product, slope
+
+        return _descended(evaluated, start, how, leave)
+
+
+def _descended(
+    evaluated: Callable[[Tensor, Tensor], Sloped], start: Float[Tensor, "N D"], how: Descent, leave: bool
+) -> Met:
     rows = torch.arange(len(start), device=start.device)
     here, value, slope = start, torch.full_like(start[:, 0], math.inf), torch.zeros_like(start)
     heading, length = torch.zeros_like(start), torch.ones_like(value)
@@ -73,7 +96,7 @@ def descend(objective: Objective, start: Float[Tensor, "N D"], how: Descent, *, 
     met: Met | None = None
     for _ in range(how.steps):
         there = here + length[:, None] * heading
-        new, error, product, new_slope = _evaluated(objective, there, rows, TOGETHER if leave else len(rows))
+        new, error, product, new_slope = evaluated(there, rows)
         met = met or _nothing(start, product)
         _keep(met, rows, (new < met.value[rows]) | (leave & (error <= how.enough)), there, new, error, product)
         curvature.add(there - here, new_slope - slope)  # also of a step that is taken back: it tells as much
@@ -95,14 +118,7 @@ def descend(objective: Objective, start: Float[Tensor, "N D"], how: Descent, *, 
     return met
 
 
-def _evaluated(objective: Objective, at: Tensor, rows: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Objective, error, by-product and slope of all rows, `most` of them at a time."""
-    parts = zip(at.split(most), rows.split(most), strict=True)
-    value, error, product, slope = zip(*(_sloped(objective, *part) for part in parts), strict=True)
-    return torch.cat(value), torch.cat(error), torch.cat(product), torch.cat(slope)
-
-
-def _sloped(objective: Objective, at: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _sloped(objective: Objective, at: Tensor, rows: Tensor) -> Sloped:
     with torch.enable_grad():
         free = at.detach().requires_grad_(True)
         value, error, product = objective(free, rows)

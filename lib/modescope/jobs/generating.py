@@ -15,7 +15,7 @@ from modescope import sampling, store
 from modescope.generators import Generator, identity, load_generator
 from modescope.params import Params
 from modescope.records import Span
-from modescope.runtime import Runtime, arithmetic, keep_memory
+from modescope.runtime import Runtime, arithmetic, keep_memory, sharing
 from modescope.sampling import Step
 from modescope.selection import histogram_labels
 from modescope.taps import capture
@@ -24,6 +24,8 @@ GENERATE_VERSION = 1
 """Part of every configuration hash of generated images. Raise it when the same request gives other bytes."""
 
 Batches = Iterator[Mapping[str, np.ndarray]]
+Sample = Callable[[Generator, np.ndarray], Iterator[Step]]
+"""Samples by index => the steps in which they are made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ class GenerateJob:
             return sampling.balanced_labels(indices, self.classes)
         return histogram_labels(store.open_stored_images(self.labels_of).labels, indices)
 
-    def sample(self) -> Callable[[Generator, np.ndarray], Iterator[Step]]:
+    def sample(self) -> Sample:
         """`(generator, indices) -> steps` of these samples; the labels are read once."""
         period = len(store.open_stored_images(self.labels_of)) if self.labels_of else self.classes
         labels = self.labels(np.arange(period))
@@ -81,27 +83,27 @@ class GenerateJob:
         keep_memory()
         return partial(self._batches, self.load(), self.sample())
 
-    def _batches(
-        self, generator: Generator, sample: Callable[[Generator, np.ndarray], Iterator[Step]], span: Span
-    ) -> Batches:
+    def _batches(self, generator: Generator, sample: Sample, span: Span) -> Batches:
         """Fixed batches, the last one padded with the samples that would follow."""
         paths = generator.module_paths(self.layers)
         for start in range(span.start, span.stop, self.batch_size):
             kept = slice(0, min(self.batch_size, span.stop - start))
             with arithmetic(self.precision):
-                x0, values = _last(generator, sample(generator, np.arange(start, start + self.batch_size)), paths)
+                x0, values = _last(generator, sample, np.arange(start, start + self.batch_size), paths)
             masks = {name: values[path][kept].float().cpu().numpy() for name, path in paths.items()}
             yield {"images": generator.decode(x0)[kept], **masks}
 
 
 def _last(
-    generator: Generator, steps: Iterator[Step], paths: Mapping[str, str]
+    generator: Generator, sample: Sample, indices: np.ndarray, paths: Mapping[str, str]
 ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-    """The samples, and what `paths` computed in the last step."""
-    if not paths:
-        return sampling.last(steps), {}
-    with capture(generator.network, paths.values()) as values:
-        return sampling.last(steps), values
+    """The samples, and what `paths` computed in the last step. Without any a CPU shares the samples between its threads."""
+    if paths:
+        with capture(generator.network, paths.values()) as values:
+            return sampling.last(sample(generator, indices)), values
+    with sharing(generator.device) as spread:
+        parts = spread(lambda part: sampling.last(sample(generator, indices[part])), len(indices), len(indices))
+    return torch.cat(parts), {}
 
 
 def generate_job(params: Params, name: str, data: Path, machine: Runtime) -> GenerateJob:

@@ -31,8 +31,7 @@ def expected_clipped_coverage(n: int, m: int, k: int) -> float:
     """
     _check_counts(n, m, k)
     j = np.arange(min(k, m + 1))
-    choose = gammaln(m + 1) - gammaln(j + 1) - gammaln(m - j + 1)
-    share = np.exp(choose + betaln(k + j, n - k + m - j) - betaln(k, n - k))
+    share = np.exp(_log_choose(m, j) + betaln(k + j, n - k + m - j) - betaln(k, n - k))
     return float(1 - np.sum((k - j) * share) / k)
 
 
@@ -64,13 +63,16 @@ def gap_scales(n: int, m: int, *, rate: float = 0.05, count: int = 3) -> tuple[i
 def too_few_p(n: int, m: int, k: int, found: Int64[np.ndarray, ...]) -> Float64[np.ndarray, ...]:
     """P(at most `found` of m fake samples lie nearer than the k-th of n - 1 other real ones), under equal laws.
 
-    Ordered by distance, the other samples of both sets come in random order. At most f fake ones precede the k-th real
-    one when the first k + f samples hold at least k real ones: a hypergeometric tail, exact in any dimension. With
-    ties (counted as found) it errs to the large side.
+    Ordered by distance, the other samples of both sets come in random order, and the number of fake ones before the
+    k-th real one is negative hypergeometric: j of them with probability C(k - 1 + j, j) C(n - 1 - k + m - j, m - j) /
+    C(n - 1 + m, m), exact in any dimension. With ties (counted as found) the sum errs to the large side.
     """
     _check_counts(n, m, k)
-    from scipy.stats import hypergeom  # slow to import, and not all need it
+    j = np.arange(min(int(found.max(initial=0)), m) + 1)
+    logs = _log_choose(k - 1 + j, j) + _log_choose(n - 1 - k + m - j, m - j) - _log_choose(n - 1 + m, m)
+    tails = np.minimum(np.cumsum(np.exp(logs)), 1.0)
+    return tails[np.minimum(found, m)]
 
-    counts, place = np.unique(found, return_inverse=True)  # few counts, many samples: a tail is slow to compute
-    tails = hypergeom.sf(k - 1, n - 1 + m, n - 1, np.minimum(k + counts, n - 1 + m))
-    return np.asarray(tails[place].reshape(found.shape))
+
+def _log_choose(n: Int64[np.ndarray, ...] | int, k: Int64[np.ndarray, ...] | int) -> Float64[np.ndarray, ...]:
+    return np.asarray(gammaln(np.add(n, 1)) - gammaln(np.add(k, 1)) - gammaln(np.subtract(n, k) + 1))
