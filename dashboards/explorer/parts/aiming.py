@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from bokeh.models import Column, ColumnDataSource, Model, Row, Select, Spinner
+from bokeh.core.properties import value
+from bokeh.models import Column, ColumnDataSource, Model, Row, Scatter, Segment, Select, Spinner
 
 from .. import states
 from ..cards import button
 from ..colours import NEW
+from ..drawing import add
 from ..making import Around
 from ..part import WIDE, WIDGETS, Part, panel
 from ..results import number, numbers
@@ -240,22 +242,11 @@ class Aiming(Part):
         if figure is None:
             return None
         aim, lines = (ColumnDataSource({name: [] for name in names}) for names in (("x", "y"), ("x", "y", "x1", "y1")))
-        figure.segment(
-            "x", "y", "x1", "y1", source=lines, line_color=NEW, line_alpha=0.55, name="lines wish", level="overlay"
-        )
-        figure.scatter(
-            "x",
-            "y",
-            source=aim,
-            marker="circle_cross",
-            size=20,
-            line_color=NEW,
-            line_width=2,
-            fill_color="white",
-            fill_alpha=0.75,
-            name="marks wish",
-            level="overlay",
-        )
+        line = Segment(x0="x", y0="y", x1="x1", y1="y1", line_color=NEW, line_alpha=0.55)
+        white: dict[str, Any] = dict(fill_color="white", fill_alpha=0.75)
+        cross = Scatter(x="x", y="y", marker=value("circle_cross"), size=20, line_color=NEW, line_width=2, **white)
+        add(figure, "lines wish", line, lines, level="overlay")
+        add(figure, "marks wish", cross, aim, level="overlay")
         return aim, lines
 
 

@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from bokeh.models import ColumnDataSource, Model
+from bokeh.core.properties import value
+from bokeh.models import ColumnDataSource, Line, Model, Scatter
 
 from modescope.making import Kept, Replayed, Trajectory
 
 from .. import states
 from ..cards import button
 from ..colours import NEW
+from ..drawing import add
 from ..part import Part, panel
 from ..results import result_text
 from ..states import State, picks, results
@@ -146,21 +148,14 @@ class Result(Part):
             if figure is None:
                 return
             way, now = (ColumnDataSource({"x": [], "y": []}) for _ in range(2))
-            figure.line(
-                "x", "y", source=way, line_color=NEW, line_width=2, line_alpha=0.8, name="lines path", level="overlay"
+            line = Line(x="x", y="y", line_color=NEW, line_width=2, line_alpha=0.8)
+            dot = Scatter(x="x", y="y", size=5, fill_color=NEW, line_color=NEW)
+            step = Scatter(
+                x="x", y="y", size=15, marker=value("diamond"), fill_color=NEW, line_color="white", line_width=2
             )
-            figure.scatter("x", "y", source=way, size=5, color=NEW, name="marks path", level="overlay")
-            figure.scatter(
-                "x",
-                "y",
-                source=now,
-                size=15,
-                marker="diamond",
-                color=NEW,
-                line_color="white",
-                line_width=2,
-                name="marks step",
-            )
+            add(figure, "lines path", line, way, level="overlay")
+            add(figure, "marks path", dot, way, level="overlay")
+            add(figure, "marks step", step, now)
             self._marks = way, now
         flat = state.look.view not in self.desk.project.real.depths
         shown = self._here(state) and flat and state.look.tab == "generate"
