@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from bokeh.document import Document
-from bokeh.models import TextInput
+from bokeh.models import Column, Model, TextInput
 
 from . import states
 from .cards import Cards
 from .evidence import Evidence, evidence
 from .making import Studio
-from .part import Part, panel
+from .part import TAB, Part, panel
 from .resources import Side
 from .states import State
 from .states.past import Past
@@ -45,15 +45,31 @@ class Desk:
         self._drawn: dict[Part, State] = {}
         self._tab: str | None = None
         self.figures: list[Any] = []  # the scene's: the map, and the one beside it
-        self.parts = [part(self) for part in parts]
-        self._events = {kind: hear for part in self.parts for kind, hear in part.events.items()}
-        self._events["close"] = lambda _rest: self._quiet()
+        self.parts: list[Part] = []
+        self._events: dict[str, Callable[[str], None]] = {"close": lambda _rest: self._quiet()}
+        self._later = {tab: [part for part in parts if part.tab == tab] for tab in dict.fromkeys(p.tab for p in parts)}
+        self._columns = {tab: _column(tab) for tab in self._later if tab is not None}
         self.bridge.on_change("value", lambda _attr, _old, new: self.hear(new))
+        seen = self._make(None)
         self._draw()
         document.config.update(reconnect_session=False, notify_connection_status=False)  # page.js does both
+        document.template_variables["tab"] = state.look.tab
         with document.models.freeze():  # one pass over all models instead of one per root
-            for model in (*(root for part in self.parts for root in part.roots.values()), self.notice, self.bridge):
+            for model in (*seen, *self._columns.values(), self.notice, self.bridge):
                 document.add_root(model)
+
+    def _make(self, tab: str | None) -> list[Model]:
+        """The parts of a tab, or of none, where they were not made before; what of them is to be seen."""
+        made = [part(self) for part in self._later.pop(tab, ())]
+        self.parts += made
+        self._events.update((kind, hear) for part in made for kind, hear in part.events.items())
+        self.bridge.tags = [*self.bridge.tags, *(model for part in made for model in part.told)]
+        return [root for part in made for root in part.roots.values()]
+
+    def _open(self, tab: str) -> None:
+        if tab in self._later:
+            with self.document.models.freeze():
+                self._columns[tab].children = self._make(tab)
 
     # What parts read
 
@@ -157,6 +173,9 @@ class Desk:
         self._guarded(self._hear)(kind, rest)
 
     def _hear(self, kind: str, rest: str) -> None:
+        for tab in tuple(filter(None, self._later)):  # an event can come before its tab is opened
+            if kind not in self._events:
+                self._open(tab)
         if kind not in self._events:
             raise ValueError(f"the page reported {kind[:40]!r}, which nothing here hears; load the page again")
         self._events[kind](rest)
@@ -189,6 +208,7 @@ class Desk:
         state, tabs = self.state, (None, self.state.look.tab, self._tab)
         self._tab = state.look.tab
         with self._held(), self.deaf():
+            self._open(state.look.tab)
             for part in self.parts:
                 if part.tab in tabs:
                     before, self._drawn[part] = self._drawn.get(part), state
@@ -208,3 +228,8 @@ class Desk:
             self._holding = False
             with self.deaf():  # callbacks were held too, and run now
                 self.document.unhold()
+
+
+def _column(tab: str) -> Column:
+    """The place of a tab, with nothing in it."""
+    return Column(name=f"tab {tab}", sizing_mode="stretch_width", stylesheets=[TAB])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +18,9 @@ WIDGETS = (_TEMPLATES / "widgets.css").read_text(encoding="utf-8")
 WIDE: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0, "stylesheets": [WIDGETS]}
 """Arguments of every widget in a column."""
 
+TAB = ":host > div + div { border-top: 1px solid var(--line); padding-top: 12px; margin-top: 12px !important; }"
+"""Between the parts of a tab."""
+
 
 def panel(name: str, text: str = "") -> Div:
     """A piece of HTML that the template places by name."""
@@ -25,8 +28,8 @@ def panel(name: str, text: str = "") -> Div:
 
 
 class Part:
-    """One concern of the page. It reads `desk.state`, and changes it by `desk.become` alone. A part of one `tab` is drawn
-    while that tab is open, and once when it is left.
+    """One concern of the page. It reads `desk.state`, and changes it by `desk.become` alone. A part of one `tab` is made when
+    that tab opens first or an event of its is heard, and drawn while the tab is open, and once when it is left.
     """
 
     tab: ClassVar[str | None] = None
@@ -36,8 +39,13 @@ class Part:
 
     @property
     def roots(self) -> Mapping[str, Model]:
-        """Models by the names under which the template embeds them (each has that name)."""
+        """What is to be seen, by name (each has it): the template embeds it by that name, or its tab has it in this order."""
         return {}
+
+    @property
+    def told(self) -> Sequence[Model]:
+        """Models without a place in the page, by which the browser is told something."""
+        return ()
 
     @property
     def events(self) -> Mapping[str, Callable[[str], None]]:

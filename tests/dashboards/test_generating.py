@@ -141,6 +141,7 @@ def test_an_empty_spot_is_aimed_at_only_where_that_is_chosen(page: Document) -> 
 
 
 def test_without_a_mask_only_the_image_is_shown(page: Document) -> None:
+    report(page, "tab generate")
     dial(page, start="free", condition="class", label="class 3")
     generate(page)
     shown = text(page, "result")
@@ -229,8 +230,9 @@ def test_made_again_every_byte_is_equal(page: Document) -> None:
     "message", ["spot x y", "spot 1", "spot nan 1", "aim 1e99 0", "weigh nobody up", "far nobody", "show x"]
 )
 def test_what_the_browser_should_not_send_is_a_message_in_the_page(page: Document, message: str) -> None:
+    report(page, "tab generate")
     dial(page, start="point")
-    report(page, "tab generate", message)
+    report(page, message)
     assert "the page named" in text(page, "alert")
 
 

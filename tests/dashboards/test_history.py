@@ -78,13 +78,6 @@ def test_older_images_come_at_a_press(fresh_root: Path, monkeypatch: pytest.Monk
     assert len(listed(page)) == 2
 
 
-def test_what_is_in_a_hidden_tab_is_drawn_when_it_is_opened(fresh_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = opened(fresh_root, monkeypatch)
-    assert not text(page, "history")
-    report(page, "tab made")
-    assert "What you generate is kept here" in text(page, "history")
-
-
 def test_a_click_shows_the_image_with_its_words(page: Document) -> None:
     _, oldest = listed(page)
     report(page, f"show {oldest}")

@@ -24,6 +24,7 @@ from dashboards.explorer.desk import Desk
 from dashboards.explorer.making import Studio
 from dashboards.explorer.parts import PARTS
 from dashboards.explorer.resources import load
+from dashboards.explorer.states.looks import TABS
 from tests.dashboards import hostile
 from tests.dashboards.driving import APP, opened, press, report, settle, text
 from tests.dashboards.measuring import measure
@@ -51,6 +52,14 @@ def arrive(studio: Studio) -> Desk:
     return Desk(studio, Document(), "thumb/", opening.first(studio), PARTS)
 
 
+def arrive_everywhere(studio: Studio) -> Desk:
+    """Every tab was opened, so that all there is hears what comes."""
+    desk = arrive(studio)
+    report(desk.document, *(f"tab {name}" for name in reversed(TABS)))
+    assert not desk._later
+    return desk
+
+
 def settled(desk: Desk) -> None:
     settle(desk.document, lambda: not desk.line._waiting and not desk.document.session_callbacks)
 
@@ -70,7 +79,7 @@ def markup(desk: Desk) -> list[str]:
 
 
 def test_a_thousand_reports_that_mean_no_good_break_nothing(studio: Studio) -> None:
-    desk = arrive(studio)
+    desk = arrive_everywhere(studio)
     report(desk.document, "click real/5", "click real/6")
     values = [*hostile.PATHS, *hostile.VALUES]
     kinds = [kind for kind in desk._events if kind not in ("generate", "towards")]  # these have no rest
@@ -88,7 +97,7 @@ def test_a_thousand_reports_that_mean_no_good_break_nothing(studio: Studio) -> N
 
 
 def test_whatever_widgets_are_set_to_breaks_nothing(studio: Studio) -> None:
-    desk = arrive(studio)
+    desk = arrive_everywhere(studio)
     tried = 0
     for widget in sorted(desk.document.select({"type": Model}), key=lambda model: model.id):
         for name in SETTINGS:
@@ -247,6 +256,6 @@ def test_the_app_opens_as_it_is_served(project_root: Path, monkeypatch: pytest.M
     handler = DirectoryHandler(filename=str(APP))
     page = Application(handler).create_document()
     assert not handler.failed, handler.error_detail
-    assert {"maps", "selected", "generating", "gaps", "alert", "bridge", "page"} <= {root.name for root in page.roots}
+    assert {"maps", "selected", "tab generate", "tab gaps", "alert", "bridge"} <= {root.name for root in page.roots}
     chooser = page.get_model_by_name("generator")
     assert (chooser.value, chooser.options) == ("student", ["teacher", "other", "student"])

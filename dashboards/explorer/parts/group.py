@@ -6,7 +6,7 @@ import base64
 import html
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bokeh.models import CustomJS, Model, TextInput
@@ -35,7 +35,11 @@ class Group(Part):
 
     @property
     def roots(self) -> Mapping[str, Model]:
-        return {"group": self.panel, "file": self.file}
+        return {"group": self.panel}
+
+    @property
+    def told(self) -> Sequence[Model]:
+        return (self.file,)
 
     @property
     def events(self) -> Mapping[str, Callable[[str], None]]:

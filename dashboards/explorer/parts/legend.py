@@ -7,7 +7,7 @@ nothing while one searches, and a new selection sends its own counts alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,11 @@ class Legend(Part):
 
     @property
     def roots(self) -> Mapping[str, Model]:
-        return {"legend": self.key, "class rows": self.rows, "class marks": self.marks}
+        return {"legend": self.key}
+
+    @property
+    def told(self) -> Sequence[Model]:
+        return self.rows, self.marks
 
     @property
     def events(self) -> Mapping[str, Callable[[str], None]]:

@@ -4,7 +4,7 @@ session that comes back after the server has lost this one (templates/memory.js)
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bokeh.models import CustomJS, Model, TextInput
@@ -21,16 +21,16 @@ class Page(Part):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.usual = opening.first(desk.studio)
-        self.told = TextInput(name="page", visible=False)
+        self.shown = TextInput(name="page", visible=False)
         context = desk.document.session_context
         self._session = "" if context is None else str(context.id)  # the page comes back to it after a lost connection
-        self.told.js_on_change("value", CustomJS(code="window.explorer.show(cb_obj.value)"))
+        self.shown.js_on_change("value", CustomJS(code="window.explorer.show(cb_obj.value)"))
         self.group = TextInput(name="page group", visible=False)
         self.group.js_on_change("value", CustomJS(code="window.explorer.memory.group(cb_obj.value)"))
 
     @property
-    def roots(self) -> Mapping[str, Model]:
-        return {"page": self.told, "page group": self.group}
+    def told(self) -> Sequence[Model]:
+        return self.shown, self.group
 
     @property
     def events(self) -> Mapping[str, Callable[[str], None]]:
@@ -60,4 +60,4 @@ class Page(Part):
         if before is None or before.picks.group is not state.picks.group:
             self.group.value = memory.packed(state.picks.group)
         told |= {"number": past.number, "undo": len(past.before), "redo": len(past.after), "session": self._session}
-        self.told.value = json.dumps(told)
+        self.shown.value = json.dumps(told)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 class Result(Part):
     """`marks path` is the way, `marks step` where it is now; playing moves the latter in the browser."""
 
+    tab = "generate"
+
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.panel, self.panel_path = panel("result"), panel("trajectory")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from bokeh.models import Column, CustomJS, Model, Row, TextInput
+from bokeh.models import CustomJS, Model, Row, TextInput
 
 from modescope.atlas import Box
 
@@ -43,10 +43,9 @@ class Scene(Part):
         self.marks = Marks(self.canvas, self.project)
         self.painter, self._facts = Painter(desk), Newest(desk)
         self.row = Row(self.canvas.figure, name="maps", sizing_mode="stretch_both", spacing=6)
-        self.told = {what: TextInput(name=f"scene {what}", visible=False) for what in TOLD}
-        for what, each in self.told.items():
+        self._answers = {what: TextInput(name=f"scene {what}", visible=False) for what in TOLD}
+        for what, each in self._answers.items():
             each.js_on_change("value", CustomJS(code=f"window.explorer.map.hear({what!r}, cb_obj.value)"))
-        self.heard = Column(*self.told.values(), name="scene")
         self._count = 0
         self._frame: tuple[float, float, float, float] | None = None
         self._members: tuple[tuple[str, ...], regions.Members] = ((), {})
@@ -67,7 +66,11 @@ class Scene(Part):
 
     @property
     def roots(self) -> Mapping[str, Model]:
-        return {"maps": self.row, "scene": self.heard}
+        return {"maps": self.row}
+
+    @property
+    def told(self) -> Sequence[Model]:
+        return tuple(self._answers.values())
 
     @property
     def events(self) -> Mapping[str, Callable[[str], None]]:
@@ -130,7 +133,7 @@ class Scene(Part):
 
     def _tell(self, what: str, answer: Mapping[str, Any]) -> None:
         self._count += 1
-        self.set(self.told[what], value=json.dumps({"count": self._count, **answer}))
+        self.set(self._answers[what], value=json.dumps({"count": self._count, **answer}))
 
     def _views(self, state: State) -> list[View]:
         """What each figure shows."""
