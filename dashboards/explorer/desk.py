@@ -6,7 +6,7 @@ import functools
 import html
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from bokeh.document import Document
@@ -68,8 +68,7 @@ class Desk:
 
     def _open(self, tab: str) -> None:
         if tab in self._later:
-            with self.document.models.freeze():
-                self._columns[tab].children = self._make(tab)
+            self._columns[tab].children = self._make(tab)
 
     # What parts read
 
@@ -207,7 +206,8 @@ class Desk:
     def _draw(self) -> None:
         state, tabs = self.state, (None, self.state.look.tab, self._tab)
         self._tab = state.look.tab
-        with self._held(), self.deaf():
+        once = self.document.models.freeze() if self._tab in self._later else nullcontext()
+        with self._held(), self.deaf(), once:  # of a new tab: one pass over all models, not one for each renderer
             self._open(state.look.tab)
             for part in self.parts:
                 if part.tab in tabs:
