@@ -149,3 +149,20 @@ def test_what_only_tells_the_browser_has_no_place_in_the_page(studio: Studio) ->
     assert {model.name for model in told} >= {"page", "page group", "file", "class rows", "class marks", "scene frame"}
     assert not set(told) & set(desk.document.roots)
     assert all(desk.document.get_model_by_name(model.name) is model for model in told)
+
+
+@pytest.mark.parametrize(("message", "most"), [("tab generate", 1), ("second map", 2)])
+def test_many_new_models_are_found_in_few_passes_over_all(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, message: str, most: int
+) -> None:
+    desk, passes = arrive(studio), []
+    settled(desk)
+    models, found = desk.document.models, desk.document.models.recompute
+    before = len(models)
+    monkeypatch.setattr(models, "recompute", lambda: passes.append(found()))
+    if message == "second map":
+        desk.document.get_model_by_name("beside").value = "other"
+    else:
+        report(desk.document, message)
+    assert len(models) - before > 40
+    assert 1 <= len(passes) <= most

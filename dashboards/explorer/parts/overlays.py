@@ -40,7 +40,8 @@ class Overlays(Part):
     def _follow(self) -> None:
         """Layers for every figure of the scene, which makes the second one when it is asked for."""
         for plot in self.desk.figures[len(self.layers) :]:
-            self.layers.append(Layers(plot, len(self.layers) + 1))
+            with self.desk.document.models.freeze():  # one pass over all models, not one for each renderer
+                self.layers.append(Layers(plot, len(self.layers) + 1))
             for side in ("inner_width", "inner_height"):
                 self.desk.on(plot, side, lambda _size: self._resized())
 
