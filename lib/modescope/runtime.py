@@ -186,18 +186,34 @@ def sharing(device: torch.device) -> Iterator[Spread]:
     `work` must not change the network: hooks would see the rows of others.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
+    if threads == 1:
+        yield _in_turn
+        return
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
 
         def spread(work: Callable[[slice], R], rows: int, most: int) -> list[R]:
-            shared = threads > 1 and rows >= threads * ROWS_EACH
-            size = min(most, -(-rows // threads)) if shared else most
-            parts = [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
-            return list((pool.map if shared else map)(work, parts))
+            if rows >= threads * ROWS_EACH:
+                turns = -(-rows // (threads * most))
+                return list(pool.map(work, _parts(rows, -(-rows // (threads * turns)))))
+            torch.set_num_threads(threads)
+            try:
+                return _in_turn(work, rows, most)
+            finally:
+                torch.set_num_threads(1)
 
+        torch.set_num_threads(1)  # what is done to the rows in between is little
         try:
             yield spread
         finally:
-            torch.set_num_threads(threads)  # what a thread sets for itself is also what new threads begin with
+            torch.set_num_threads(threads)
+
+
+def _in_turn(work: Callable[[slice], R], rows: int, most: int) -> list[R]:
+    return [work(part) for part in _parts(rows, most)]
+
+
+def _parts(rows: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def slow_here(precision: str, device: torch.device) -> str | None:
