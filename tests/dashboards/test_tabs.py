@@ -89,19 +89,26 @@ def test_a_tab_is_made_once(studio: Studio) -> None:
     assert [type(part) for part in desk.parts if part.tab == "generate"] == [p for p in PARTS if p.tab == "generate"]
 
 
-def test_what_is_asked_of_a_tab_never_opened_is_done_all_the_same(studio: Studio) -> None:
+def test_generating_by_key_opens_the_tab_that_shows_what_came_of_it(studio: Studio) -> None:
     desk = arrive(studio)
     report(desk.document, "click real/5", "click real/6", "generate")
     settled(desk)
     (made,) = studio.made
-    assert desk.state.look.tab == "select"
-    assert desk.state.shown == made
-    report(desk.document, "tab generate")
+    assert (desk.state.look.tab, desk.state.shown) == ("generate", made)
     assert made in text(desk.document, "result")
     report(desk.document, "undo")
     assert made not in text(desk.document, "result")
     report(desk.document, "redo", "tab made")
     assert made in text(desk.document, "history")
+
+
+def test_a_key_that_cannot_generate_yet_opens_the_tab_that_says_why(studio: Studio) -> None:
+    desk = arrive(studio)
+    report(desk.document, "generate")
+    settled(desk)
+    assert desk.state.look.tab == "generate"
+    assert desk.document.get_model_by_name("generate").disabled
+    assert not studio.made
 
 
 def test_a_region_can_be_opened_on_the_map_before_its_tab(studio: Studio) -> None:

@@ -99,7 +99,12 @@ class Generating(Part):
 
     @property
     def events(self) -> Mapping[str, Callable[[str], None]]:
-        return {"generate": lambda _rest: self.generate(), "cancel": lambda _rest: self.cancel()}
+        return {"generate": lambda _rest: self._here(), "cancel": lambda _rest: self.cancel()}
+
+    def _here(self) -> None:
+        """From any tab, by key: what comes of it, or what is missing for it, is to be seen in this one."""
+        self.desk.become(states.looking(self.desk.state, tab=self.tab), step=False)
+        self.generate()
 
     def _dial(self, **changes: object) -> None:
         self.desk.become(states.dialling(self.desk.state, **changes))
