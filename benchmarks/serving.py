@@ -29,9 +29,9 @@ PLACE = """([name, index]) => {
 }"""
 """Where a point of a renderer is in the window."""
 SHOWN = """before => {
-    const made = [...document.querySelectorAll("section.side *")].flatMap(node =>
-        node.shadowRoot ? [...node.shadowRoot.querySelectorAll("figure img")] : [])
-        .find(image => /thumb\\/made/.test(image.src));
+    const deep = root => [...root.querySelectorAll("figure img"),
+        ...[...root.querySelectorAll("*")].flatMap(node => node.shadowRoot ? deep(node.shadowRoot) : [])];
+    const made = deep(document).find(image => /thumb\\/made/.test(image.src) && image.checkVisibility());
     return made && made.src !== before && made.complete && made.naturalWidth && made.src;
 }"""
 """The made image on display, once it is there and another than before."""
