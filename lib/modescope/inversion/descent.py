@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -73,13 +74,13 @@ def descend(objective: Objective, start: Float[Tensor, "N D"], how: Descent, *, 
     and the others go on faster (`leave` False: all go on to the last step, together). Of each row the best one met is kept.
     A CPU shares the rows between its threads.
     """
-    with sharing(start.device) as spread:
+    with sharing(start.device) if leave else nullcontext() as spread:
 
         def evaluated(at: Tensor, rows: Tensor) -> Sloped:
             def work(part: slice) -> Sloped:
                 return _sloped(objective, at[part], rows[part])
 
-            found = spread(work, len(at), TOGETHER) if leave else [work(slice(None))]
+            found = spread(work, len(at), TOGETHER) if spread else [work(slice(None))]
             value, error, product, slope = map(torch.cat, zip(*found, strict=True))
             return value, error, product, slope
 
